@@ -1,0 +1,36 @@
+"""What every training shares: hooks, logs, checkpoints and pictures."""
+
+default_scope = 'mmdet'
+# Without this line a broken import of mmdet_dab surfaces as "not in the registry".
+custom_imports = dict(imports=['mmdet_dab'], allow_failed_imports=False)
+
+default_hooks = dict(
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=50),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='coco/bbox_mAP', rule='greater'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Truth left, prediction right: about ten pictures for a validation on COCO; lower it for a smaller set.
+    visualization=dict(type='DetVisualizationHook', draw=True, interval=500, score_thr=0.3),
+)
+
+# A number of classes that does not fit the data set is an error at the start, not an AP of 0.
+custom_hooks = [dict(type='NumClassCheckHook')]
+
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),  # the tools switch to gloo where there is no GPU
+)
+randomness = dict(seed=0)
+
+vis_backends = [
+    dict(type='LocalVisBackend'),
+    # dict(type='TensorboardVisBackend'),
+]
+visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+log_processor = dict(type='LogProcessor', window_size=50, by_epoch=True)
+log_level = 'INFO'
+
+load_from = None
+resume = False

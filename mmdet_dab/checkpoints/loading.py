@@ -1,0 +1,103 @@
+"""Reading checkpoint files that come from anywhere, without running what is in them."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+#: What every pickle of tensors names, whatever its protocol.
+WEIGHTS = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+')
+
+
+class CheckpointError(ValueError):
+    """A checkpoint file that cannot or must not be read; the message names the file and the reason."""
+
+
+def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Sequence[type] = ()) -> Any:
+    """Read a file of ``torch.save`` with tensors and plain data in it, and nothing else.
+
+    Args:
+        path: Any checkpoint of mmengine, mmdet or the DETR family; importing ``mmdet_dab`` allows the
+            types that mmengine writes.
+        map_location: Device of the tensors, as for ``torch.load``.
+        allow: Harmless classes that this one file may hold besides, such as ``argparse.Namespace`` for
+            the options in the checkpoints of DETR and DAB-DETR.
+
+    Returns:
+        What was saved, usually a dict.
+
+    Raises:
+        CheckpointError: there is no such file; it is empty, cut off or something else than a
+            checkpoint; or it names a function or class that is not allowed, and the message says which.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f'checkpoint {path} does not exist')
+    if path.stat().st_size == 0:
+        raise CheckpointError(f'checkpoint {path} is empty: copy or download it again')
+    try:
+        with _allowed(allow):
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:  # torch, pickle and zip each have their own for a broken file
+        raise CheckpointError(f'checkpoint {path} {_reason(path, error)}') from error
+
+
+@contextmanager
+def _allowed(types: Sequence[type]) -> Iterator[None]:
+    """What ``torch.serialization.safe_globals`` does since torch 2.5, but what was allowed before stays so."""
+    before = list(torch.serialization.get_safe_globals())
+    torch.serialization.add_safe_globals(list(types))
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Say in words why ``torch.load`` did not read the file."""
+    refused = re.search(r'GLOBAL ([\w.]+)', str(error))
+    names = [refused.group(1)] if refused else [name for name in _named_globals(path) if not WEIGHTS.fullmatch(name)]
+    if names:
+        return (
+            f'carries code or objects that are not weights: {", ".join(sorted(set(names)))}. It was not loaded; '
+            'get the file from a source that you trust, as weights only'
+        )
+    # torch's own advice, in an UnpicklingError, is to read the file without limits: not repeated here.
+    detail = '' if isinstance(error, pickle.UnpicklingError) else f' ({str(error).strip().split(". ")[0] or "it ends"})'
+    return (
+        f'is cut off, damaged or not a checkpoint of torch.save in its usual pickle protocol 2{detail}: '
+        'copy, download or save it again'
+    )
+
+
+def _named_globals(path: Path) -> Iterator[str]:
+    """The functions and classes that a pickle names, read without running it."""
+    try:
+        strings: list[str] = []
+        for opcode, argument, _ in pickletools.genops(_pickle_bytes(path)):
+            if opcode.name == 'GLOBAL':
+                yield str(argument).replace(' ', '.')
+            elif opcode.name == 'STACK_GLOBAL' and len(strings) >= 2:
+                yield '.'.join(strings[-2:])
+            elif isinstance(argument, str):
+                strings.append(argument)
+    except (ValueError, KeyError):  # not a pickle, or it breaks off: what was named until then counts
+        return
+
+
+def _pickle_bytes(path: Path) -> bytes:
+    """The pickle inside a file of ``torch.save``: a member of its archive, or the file itself."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        members = [name for name in archive.namelist() if name.endswith('data.pkl')]
+        return archive.read(members[0]) if members else b''

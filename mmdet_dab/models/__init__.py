@@ -1,0 +1,49 @@
+"""The detector and its parts, one idea of the paper per file."""
+
+from mmdet_dab.models.anchor_update import AnchorUpdate
+from mmdet_dab.models.attention import CellSelfAttention, ConditionalCrossAttention, ConditionalSelfAttention
+from mmdet_dab.models.decoder import AnchorDecoder
+from mmdet_dab.models.decoder_layer import DecoderLayer
+from mmdet_dab.models.detector import ComposedDETR
+from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.head import SetPredictionHead
+from mmdet_dab.models.image_tokens import ImageTokenizer
+from mmdet_dab.models.initial_anchors import GridAnchors, NormalAnchors, UniformAnchors
+from mmdet_dab.models.initial_weights import DirectedAttention, UnitPositionScale
+from mmdet_dab.models.layers import FeedForward
+from mmdet_dab.models.matcher import BoxL1Cost, FocalCost, GIoUCost, HungarianMatcher
+from mmdet_dab.models.positional_encoder import SinePositionalEncoder
+from mmdet_dab.models.positional_query import AnchorPositionalQuery
+from mmdet_dab.models.query_generator import AnchorQueryGenerator
+from mmdet_dab.models.structures import DecoderOutput, ImageTokens, Queries, QueryPosition
+
+__all__ = [
+    'AnchorDecoder',
+    'AnchorPositionalQuery',
+    'AnchorQueryGenerator',
+    'AnchorUpdate',
+    'BoxL1Cost',
+    'CellSelfAttention',
+    'ComposedDETR',
+    'ConditionalCrossAttention',
+    'ConditionalSelfAttention',
+    'DecoderLayer',
+    'DecoderOutput',
+    'DirectedAttention',
+    'EncoderLayer',
+    'FeedForward',
+    'FocalCost',
+    'GIoUCost',
+    'GridAnchors',
+    'HungarianMatcher',
+    'ImageTokenizer',
+    'ImageTokens',
+    'NormalAnchors',
+    'Queries',
+    'QueryPosition',
+    'SetPredictionHead',
+    'SinePositionalEncoder',
+    'TransformerEncoder',
+    'UniformAnchors',
+    'UnitPositionScale',
+]

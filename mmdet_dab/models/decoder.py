@@ -1,0 +1,105 @@
+"""The loop over decoder layers: anchors are queries, and move layer by layer (paper, figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from mmengine.model import BaseModule, ModuleList
+from torch import Tensor, nn
+
+from mmdet_dab.models.structures import DecoderOutput, ImageTokens, PositionalEncoder, Queries
+from mmdet_dab.registry import MODELS
+
+
+def merged(base: Mapping, override: Mapping) -> dict:
+    """``base`` with ``override`` merged into it, dict by dict; neither is changed.
+
+    A dict of ``override`` that names a ``type`` is meant for that type: it is left out where ``base``
+    has another one there, so that a part of a user's own is not handed the arguments of ours.
+    """
+    result = dict(base)
+    for key, value in override.items():
+        if not (isinstance(value, Mapping) and isinstance(result.get(key), Mapping)):
+            result[key] = value
+        elif value.get('type', result[key].get('type')) == result[key].get('type'):
+            result[key] = merged(result[key], value)
+    return result
+
+
+@MODELS.register_module()
+class AnchorDecoder(BaseModule):
+    """A stack of decoder layers over 4-D (or 2-D) anchors.
+
+    Args:
+        num_layers: L.
+        layer: config of a layer.
+        positional_query: config of the part that turns anchors and content into positional queries.
+        anchor_update: config of the part that moves the anchors after a layer; None keeps them.
+        first_layer: what differs in the first layer, merged into ``layer`` (see :func:`merged`).
+        embed_dims: width D.
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        layer: dict,
+        positional_query: dict,
+        anchor_update: dict | None,
+        first_layer: dict | None = None,
+        embed_dims: int = 256,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if num_layers < 1:
+            raise ValueError(f'{type(self).__name__}: num_layers={num_layers} must be at least 1')
+        self.contract = {
+            'embed_dims': embed_dims,
+            'decoder_layers': num_layers,
+            'several_decoder_layers': num_layers > 1,
+        }
+        configs = [merged(layer, first_layer or {})] + [layer] * (num_layers - 1)
+        self.layers = ModuleList(MODELS.build(config) for config in configs)
+        self.positional_query = MODELS.build(positional_query)
+        self.anchor_update = None if anchor_update is None else MODELS.build(anchor_update)
+        self.norm = nn.LayerNorm(embed_dims)
+
+    def forward(
+        self,
+        queries: Queries,
+        tokens: ImageTokens,
+        positional_encoder: PositionalEncoder,
+        box_offset: Callable[[Tensor, int], Tensor],
+    ) -> DecoderOutput:
+        """Decode.
+
+        Args:
+            queries: content (B, N, D) and anchors (B, N, 4 or 2).
+            tokens: the encoded picture.
+            positional_encoder: encodes the anchors as it encoded the cells.
+            box_offset: (content (B, N, D), layer) -> ΔA (B, N, 4), the head's box branch.
+
+        Returns:
+            states and references of every layer.
+
+        Raises:
+            ValueError: the queries have no anchors.
+        """
+        if queries.anchors is None:
+            raise ValueError(f'{type(self).__name__} needs queries with anchors, but the query generator gave none')
+        content, anchors = queries.content, queries.anchors
+        reference = anchors
+        states, references = [], []
+        for index, layer in enumerate(self.layers):
+            position = self.positional_query(anchors, content, index, positional_encoder)
+            content = layer(content, position, anchors, tokens, queries.attention_mask)
+            states.append(self.norm(content))
+            references.append(reference)
+            # The last layer's update would be used by nobody.
+            if self.anchor_update is not None and index < len(self.layers) - 1:
+                # The head measures from the anchor with gradient, so that a layer's box loss also
+                # trains the previous update; the next layer looks from the detached one.
+                reference = self.anchor_update(anchors, box_offset(content, index))
+                anchors = reference.detach()
+        return DecoderOutput(torch.stack(states), torch.stack(references), queries)

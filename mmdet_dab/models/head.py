@@ -1,0 +1,198 @@
+"""Classes and boxes, their losses, and predictions."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from typing import cast
+
+import torch
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh, scale_boxes
+from mmdet.utils import InstanceList, reduce_mean
+from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdet_dab.models.layers import MLP, inverse_sigmoid
+from mmdet_dab.models.matcher import Matches, Targets, pad_targets
+from mmdet_dab.models.structures import DecoderOutput
+from mmdet_dab.registry import MODELS, TASK_UTILS
+
+
+def branches(branch: nn.Module, num_layers: int | None) -> nn.ModuleList:
+    """One branch for all layers (None), or an equal copy for each."""
+    return nn.ModuleList([branch] + [deepcopy(branch) for _ in range((num_layers or 1) - 1)])
+
+
+@MODELS.register_module()
+class SetPredictionHead(BaseModule):
+    """A class and a box for every query of every layer, learned by set matching.
+
+    Boxes are offsets from the decoder's references: σ(σ⁻¹(reference) + MLP_box(state)).
+
+    Args:
+        num_classes: C, without background.
+        loss_cls: config of a sigmoid class loss of mmdet (focal), summed and divided by the objects.
+        loss_bbox: config of a box loss on (cx, cy, w, h) in 0..1.
+        loss_iou: config of a box loss on (x1, y1, x2, y2) in 0..1.
+        matcher: config of the matcher.
+        embed_dims: width D.
+        box_branch_per_layer: decoder layers L, for a box MLP per layer (paper, appendix; Deformable
+            DETR); None shares one.
+        prior: class probability at the start (focal loss).
+        eps: clamp of σ⁻¹ (released code: 1e-3).
+        max_per_img: predictions kept per picture: the best of all queries and classes.
+        clip_boxes: cut predictions at the picture's border, as mmdet does; the released code does not.
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        loss_cls: dict,
+        loss_bbox: dict,
+        loss_iou: dict,
+        matcher: dict,
+        embed_dims: int = 256,
+        box_branch_per_layer: int | None = None,
+        prior: float = 0.01,
+        eps: float = 1e-3,
+        max_per_img: int = 300,
+        clip_boxes: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.contract = {'embed_dims': embed_dims}
+        if box_branch_per_layer is not None:
+            self.contract['decoder_layers'] = box_branch_per_layer
+        self.num_classes = num_classes
+        self.prior = prior
+        self.eps = eps
+        self.max_per_img = max_per_img
+        self.clip_boxes = clip_boxes
+        self.loss_cls = MODELS.build(loss_cls)
+        self.loss_bbox = MODELS.build(loss_bbox)
+        self.loss_iou = MODELS.build(loss_iou)
+        self.matcher = TASK_UTILS.build(matcher)
+        if not getattr(self.loss_cls, 'use_sigmoid', False):
+            raise ValueError(f'{type(self).__name__}: loss_cls must have use_sigmoid=True (one logit per class)')
+        self.class_branch = nn.Linear(embed_dims, num_classes)
+        self.box_branches = branches(MLP(embed_dims, embed_dims, 4, 3), box_branch_per_layer)
+
+    def init_weights(self) -> None:
+        """Class bias at the prior; boxes start as the references."""
+        nn.init.constant_(self.class_branch.bias, -math.log((1 - self.prior) / self.prior))
+        for branch in self.box_branches:
+            last = cast(MLP, branch).layers[-1]
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+        super().init_weights()
+
+    def box_offset(self, content: Tensor, layer: int) -> Tensor:
+        """ΔA = MLP_box(content) of one layer: (B, N, D) -> (B, N, 4). The decoder moves its anchors by it."""
+        return self.box_branches[layer if len(self.box_branches) > 1 else 0](content)
+
+    def forward(self, output: DecoderOutput, layers: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Predict for every query.
+
+        Args:
+            output: of the decoder.
+            layers: which layers; all of them by default.
+
+        Returns:
+            logits (L, B, N, C) and boxes (L, B, N, 4) cx cy w h in 0..1.
+        """
+        indices = range(len(output.states))[layers]
+        states, references = output.states[layers], output.references[layers]
+        if len(self.box_branches) > 1:
+            offsets = torch.stack([self.box_offset(states[i], layer) for i, layer in enumerate(indices)])
+        else:
+            offsets = self.box_branches[0](states)
+        # Of 2-D anchors only x and y are measured from the reference.
+        free = offsets[..., references.size(-1) :]
+        placed = offsets[..., : references.size(-1)] + inverse_sigmoid(references.float(), self.eps)
+        return self.class_branch(states), torch.cat((placed, free.float()), dim=-1).sigmoid()
+
+    def loss(self, output: DecoderOutput, data_samples: SampleList) -> dict[str, Tensor]:
+        """Losses of all layers, named as in mmdet: ``loss_cls`` of the last, ``d0.loss_cls`` … before it.
+
+        Args:
+            output: of the decoder.
+            data_samples: with ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and ``img_shape``.
+        """
+        logits, boxes = self(output)
+        logits = logits.float()
+        targets = self.targets(data_samples)
+        matches = self.matcher(logits, boxes, targets)
+        # Mean over processes, so that their averaged gradient is that of one process with the whole batch.
+        num_objects = reduce_mean(boxes.new_tensor(len(matches.layer) / len(logits))).clamp(min=1)
+        terms = {'loss_cls': self._class_loss(logits, targets, matches) / num_objects}
+        terms |= {name: term / num_objects for name, term in self._box_losses(boxes, targets, matches).items()}
+        last = len(logits) - 1
+        return {
+            name if layer == last else f'd{layer}.{name}': term[layer]
+            for layer in (last, *range(last))
+            for name, term in terms.items()
+        }
+
+    @staticmethod
+    def targets(data_samples: SampleList) -> Targets:
+        """The truth of a batch, boxes as cx cy w h in parts of each picture."""
+        labels, boxes = [], []
+        for sample in data_samples:
+            height, width = sample.img_shape[:2]
+            truth = sample.gt_instances.bboxes
+            truth = truth.tensor if hasattr(truth, 'tensor') else truth
+            labels.append(sample.gt_instances.labels)
+            boxes.append(bbox_xyxy_to_cxcywh(truth) / truth.new_tensor([width, height, width, height]))
+        return pad_targets(labels, boxes)
+
+    def _class_loss(self, logits: Tensor, targets: Targets, matches: Matches) -> Tensor:
+        """(L,): summed over pictures, queries and classes."""
+        truth = torch.zeros_like(logits)
+        labels = targets.labels[matches.picture, matches.target]
+        truth[matches.layer, matches.picture, matches.query, labels] = 1
+        # A target as wide as the logits: then mmdet's focal loss needs no compiled mmcv on a GPU either.
+        loss = self.loss_cls(logits.flatten(0, 2), truth.flatten(0, 2), reduction_override='none')
+        return loss.view(len(logits), -1).sum(1)
+
+    def _box_losses(self, boxes: Tensor, targets: Targets, matches: Matches) -> dict[str, Tensor]:
+        """(L,) each: summed over the matched pairs; zero, with gradient, where there are none."""
+        found = boxes[matches.layer, matches.picture, matches.query]
+        truth = targets.boxes[matches.picture, matches.target]
+        l1 = self.loss_bbox(found, truth, reduction_override='none')
+        iou = self.loss_iou(bbox_cxcywh_to_xyxy(found), bbox_cxcywh_to_xyxy(truth), reduction_override='none')
+        per_layer = (len(boxes), -1)
+        if not len(found):
+            nothing = boxes.sum(dim=(1, 2, 3)) * 0
+            return {'loss_bbox': nothing, 'loss_iou': nothing}
+        return {'loss_bbox': l1.view(*per_layer).sum(1), 'loss_iou': iou.view(*per_layer).sum(1)}
+
+    def predict(self, output: DecoderOutput, data_samples: SampleList, rescale: bool = True) -> InstanceList:
+        """The best predictions of the last layer.
+
+        Args:
+            output: of the decoder.
+            data_samples: with ``img_shape`` and, if it was resized, ``scale_factor``.
+            rescale: give boxes in pixels of the picture as it was loaded, not as it was resized.
+
+        Returns:
+            per picture InstanceData with ``scores``, ``labels`` and ``bboxes`` (x1 y1 x2 y2 in
+            pixels), best first.
+        """
+        (logits,), (boxes,) = self(output, slice(-1, None))
+        scores, index = logits.float().sigmoid().flatten(1).topk(min(self.max_per_img, logits[0].numel()))
+        labels = index % self.num_classes
+        boxes = bbox_cxcywh_to_xyxy(boxes).gather(1, (index // self.num_classes)[..., None].expand(-1, -1, 4))
+        if self.clip_boxes:
+            boxes = boxes.clamp(0, 1)
+        results = []
+        for sample, score, label, box in zip(data_samples, scores, labels, boxes, strict=True):
+            height, width = sample.img_shape[:2]
+            box = box * box.new_tensor([width, height, width, height])
+            if rescale:
+                # Without a Resize in the pipeline there is no factor.
+                box = scale_boxes(box, tuple(1 / factor for factor in sample.metainfo.get('scale_factor', (1, 1))))
+            results.append(InstanceData(scores=score, labels=label, bboxes=box))
+        return results

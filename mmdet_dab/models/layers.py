@@ -1,0 +1,62 @@
+"""Small bricks that several parts share."""
+
+from __future__ import annotations
+
+from mmdet.models.layers import MLP
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdet_dab.registry import MODELS
+
+__all__ = ['MLP', 'FeedForward', 'inverse_sigmoid', 'xavier_matrices']
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:
+    """σ⁻¹, with x and 1 − x clamped to ``eps`` from below (released code: 1e-3)."""
+    x = x.clamp(min=0, max=1)
+    return (x.clamp(min=eps) / (1 - x).clamp(min=eps)).log()
+
+
+def xavier_matrices(*modules: nn.Module, gain: float = 1.0) -> None:
+    """Xavier-uniform for every matrix in ``modules``, as DETR initialises its transformer; vectors stay."""
+    for module in modules:
+        for parameter in module.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter, gain=gain)
+
+
+@MODELS.register_module()
+class FeedForward(BaseModule):
+    """The feed-forward block of a transformer layer, without its residual and norm.
+
+    Args:
+        embed_dims: width D of what comes in and goes out.
+        hidden_dims: width in between (paper: 2048).
+        act_cfg: activation; the paper's is a PReLU (which learns its slope), DETR's a ReLU.
+        dropout: after the activation.
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int = 256,
+        hidden_dims: int = 2048,
+        act_cfg: dict | None = None,
+        dropout: float = 0.0,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.contract = {'embed_dims': embed_dims}
+        self.expand = nn.Linear(embed_dims, hidden_dims)
+        self.activation = MODELS.build(act_cfg or dict(type='PReLU'))
+        self.dropout = nn.Dropout(dropout)
+        self.shrink = nn.Linear(hidden_dims, embed_dims)
+
+    def init_weights(self) -> None:
+        """Xavier for both matrices."""
+        xavier_matrices(self.expand, self.shrink)
+        super().init_weights()
+
+    def forward(self, content: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D)."""
+        return self.shrink(self.dropout(self.activation(self.expand(content))))

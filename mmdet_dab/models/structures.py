@@ -1,0 +1,88 @@
+"""What flows from part to part. Batch first everywhere; boxes are (cx, cy, w, h) in 0..1.
+
+B pictures, S feature-map cells (of all levels, flattened), N queries, D embedding width,
+L decoder layers, V feature levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class PositionalEncoder(Protocol):
+    """What the detector hands to all who encode a position: one code for cells and for anchors."""
+
+    def cells(self, padding: Tensor) -> Tensor:
+        """(B, H, W) bool, True on padding -> (B, H, W, D)."""
+
+    def boxes(self, anchors: Tensor) -> Tensor:
+        """(..., 4) cx cy w h or (..., 2) cx cy in 0..1 -> (..., 2D) or (..., D); the first D as for cells."""
+
+
+@dataclass(frozen=True)
+class ImageTokens:
+    """The cells of the feature maps, as the encoder and the decoder's cross-attention see them.
+
+    Attributes:
+        content: (B, S, D), what a cell shows.
+        position: (B, S, D), the encoding of where it is.
+        padding: (B, S) bool, True on cells that are padding; None when the batch has none.
+        shapes: (H, W) of every level, in the order of the cells.
+        valid_ratios: (B, V, 2), the part (in x, in y) of each level that is picture, not padding.
+    """
+
+    content: Tensor
+    position: Tensor
+    padding: Tensor | None
+    shapes: tuple[tuple[int, int], ...]
+    valid_ratios: Tensor
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What the decoder starts from.
+
+    Attributes:
+        content: (B, N, D).
+        anchors: (B, N, 4) boxes or (B, N, 2) points in 0..1, or None for queries without anchors.
+        position: (B, N, D) learned positions for decoders without anchors, or None.
+        attention_mask: (N, N) bool, True where a query must not look, or None.
+        denoising: what the head has to know of denoising groups, or None.
+    """
+
+    content: Tensor
+    anchors: Tensor | None = None
+    position: Tensor | None = None
+    attention_mask: Tensor | None = None
+    denoising: Any = None
+
+
+class QueryPosition(NamedTuple):
+    """The two positional queries of a decoder layer.
+
+    Attributes:
+        learned: (B, N, D), P = MLP(PE(anchor)); added to the content in self-attention.
+        sine: (B, N, D), the scaled and modulated PE(x, y); set beside the content in
+            cross-attention, where its dot product with a cell's position is the soft region.
+    """
+
+    learned: Tensor
+    sine: Tensor
+
+
+@dataclass(frozen=True)
+class DecoderOutput:
+    """What the decoder hands to the head.
+
+    Attributes:
+        states: (L, B, N, D), normed content after every layer.
+        references: (L, B, N, 4 or 2), the anchors that each layer's boxes are offsets of, not detached.
+        queries: what the decoder started from (the head reads ``denoising``).
+    """
+
+    states: Tensor
+    references: Tensor
+    queries: Queries

@@ -1,0 +1,341 @@
+"""The whole: switches act, contradictions are refused, users' parts fit, batches do not mix."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import sys
+from collections import OrderedDict
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmdet_dab.registry import MODELS, TASK_UTILS
+from tests import tiny
+from tests.paths import ROOT
+
+# --- The paper's ablations, by config ---------------------------------------------------------------
+
+SWITCHES = {
+    'update off': dict(decoder=dict(anchor_update=None)),
+    'eps of the update': dict(decoder=dict(anchor_update=dict(eps=0.3))),
+    'modulation off': dict(decoder=dict(positional_query=dict(modulate_size=False))),
+    'scalar scale': dict(decoder=dict(positional_query=dict(position_scale='scalar'))),
+    'scale per layer': dict(decoder=dict(positional_query=dict(position_scale='layer', num_layers=3))),
+    'no scale': dict(decoder=dict(positional_query=dict(position_scale=None))),
+    '2-D anchors': dict(
+        query_generator=dict(anchor_dims=2), decoder=dict(positional_query=dict(anchor_dims=2, modulate_size=False))
+    ),
+    'temperature': dict(positional_encoder=dict(temperature=5)),
+    'temperature of boxes': dict(positional_encoder=dict(box_temperature=10000)),
+    'scale of the code': dict(positional_encoder=dict(scale=1.0)),
+    'eps of the code': dict(positional_encoder=dict(eps=0.5)),
+    'patterns': dict(query_generator=dict(num_patterns=2)),
+    'grid anchors': dict(query_generator=dict(initial_anchors=dict(type='mmdet_dab.GridAnchors', size=0.2))),
+    'number of queries': dict(query_generator=dict(num_queries=5)),
+    'encoder layers': dict(encoder=dict(num_layers=2)),
+    'no encoder layers': dict(encoder=dict(num_layers=0, position_scale=False)),
+    'decoder layers': dict(decoder=dict(num_layers=2)),
+    'encoder position scale off': dict(encoder=dict(position_scale=False)),
+    'box branch per layer': dict(bbox_head=dict(box_branch_per_layer=3)),
+    'first layer like the others': dict(decoder=dict(first_layer=None)),
+    'heads': dict(decoder=dict(layer=dict(cross_attention=dict(num_heads=4)))),
+    'ReLU': dict(encoder=dict(layer=dict(feed_forward=dict(act_cfg=dict(type='ReLU'))))),
+    'eps of the head': dict(bbox_head=dict(eps=0.3)),
+}
+
+
+def outputs(**overrides):
+    with torch.no_grad():
+        return tiny.build(**copy.deepcopy(overrides))(*tiny.batch(), mode='tensor')
+
+
+@pytest.mark.parametrize('name', SWITCHES)
+def test_switch_acts(name):
+    """It builds, trains every parameter, and computes something else than the default."""
+    logits, boxes = outputs(**SWITCHES[name])
+    plain_logits, plain_boxes = outputs()
+    assert torch.isfinite(boxes).all()
+    same_shape = logits.shape == plain_logits.shape
+    assert not (same_shape and torch.allclose(logits, plain_logits) and torch.allclose(boxes, plain_boxes))
+    model = tiny.build(**copy.deepcopy(SWITCHES[name])).train()
+    sum(model(*tiny.batch(), mode='loss').values()).backward()
+    idle = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle
+
+
+@pytest.mark.parametrize('part', ['encoder', 'decoder'])
+@pytest.mark.parametrize('where', ['layer', 'self_attention', 'feed_forward'])
+def test_dropout_acts_in_training_only(part, where):
+    layer = dict(dropout=0.5) if where == 'layer' else {where: dict(dropout=0.5)}
+    model = tiny.build(**{part: dict(layer=layer)})
+    pictures, samples = tiny.batch()
+    with torch.no_grad():
+        assert torch.equal(model(pictures, samples)[0], model(pictures, samples)[0])
+        model.train()
+        assert not torch.equal(model(pictures, samples)[0], model(pictures, samples)[0])
+
+
+def test_prior_and_max_per_img_act():
+    model = MODELS.build(tiny.tiny_config(bbox_head=dict(prior=0.2, max_per_img=4)))
+    model.init_weights()
+    assert model.bbox_head.class_branch.bias.sigmoid().tolist() == pytest.approx([0.2] * 3)
+    pictures, samples = tiny.batch()
+    with torch.no_grad():
+        assert len(model.eval()(pictures, samples, mode='predict')[0].pred_instances) == 4
+
+
+# --- Contradictions ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('overrides', 'message'),
+    [
+        (
+            dict(query_generator=dict(anchor_dims=2)),
+            r'query_generator \(AnchorQueryGenerator\) has anchor_dims=2, but '
+            r'decoder.positional_query \(AnchorPositionalQuery\) has anchor_dims=4',
+        ),
+        (
+            dict(decoder=dict(positional_query=dict(anchor_dims=2))),
+            r'modulate_size=True needs the width and height of 4-D anchors',
+        ),
+        (
+            dict(encoder=dict(layer=dict(self_attention=dict(embed_dims=64)))),
+            r'embed_dims=32.*encoder.layers.0.self_attention \(CellSelfAttention\) has embed_dims=64',
+        ),
+        (dict(positional_encoder=dict(embed_dims=30)), r'embed_dims=30 is not a multiple of 4'),
+        (dict(decoder=dict(layer=dict(self_attention=dict(num_heads=5)))), r'num_heads=5 does not divide'),
+        (
+            dict(bbox_head=dict(box_branch_per_layer=6)),
+            r'decoder \(AnchorDecoder\) has decoder_layers=3, but bbox_head \(SetPredictionHead\) has decoder_layers=6',
+        ),
+        (
+            dict(decoder=dict(positional_query=dict(position_scale='layer', num_layers=6))),
+            r'decoder_layers=3.*decoder.positional_query \(AnchorPositionalQuery\) has decoder_layers=6',
+        ),
+        (dict(positional_encoder=dict(temperature=0)), r'temperature=0 must be positive'),
+        (dict(encoder=dict(num_layers=0)), r'an encoder without layers needs position_scale=False'),
+        (dict(decoder=dict(num_layers=1)), r'several_decoder_layers=False, but decoder.positional_query'),
+    ],
+)
+def test_contradiction_is_refused_when_built(overrides, message):
+    with pytest.raises((ValueError, AssertionError), match=message):
+        MODELS.build(tiny.tiny_config(**overrides))
+
+
+def test_neck_that_does_not_fit_is_named():
+    model = tiny.build(neck=dict(out_channels=64))
+    with pytest.raises(ValueError, match=r'expects 1 feature map\(s\) of 32 channels, but the neck gave 1 with \[64\]'):
+        model(*tiny.batch(), mode='tensor')
+
+
+def test_queries_without_anchors_are_named():
+    model = tiny.build()
+    queries = model.query_generator.forward
+
+    def without_anchors(*args):
+        return type(queries(*args))(queries(*args).content)
+
+    model.query_generator.forward = without_anchors
+    with pytest.raises(ValueError, match='AnchorDecoder needs queries with anchors'):
+        model(*tiny.batch(), mode='tensor')
+
+
+# --- Parts of a user's own --------------------------------------------------------------------------
+
+USER_FILE = '''
+import torch
+from torch import nn
+from mmdet.registry import MODELS  # any registry that the config's scope finds
+
+@MODELS.register_module()
+class HalfwayUpdate(nn.Module):
+    """Moves anchors half as far."""
+    def forward(self, anchors, delta):
+        return (anchors.logit(eps=1e-3) + 0.5 * delta[..., :anchors.size(-1)]).sigmoid()
+
+@MODELS.register_module()
+class PlainPositionalQuery(nn.Module):
+    """No scale, no modulation, no MLP: the code itself."""
+    def __init__(self, embed_dims):
+        super().__init__()
+        self.embed_dims = embed_dims
+    def forward(self, anchors, content, layer, positional_encoder):
+        code = positional_encoder.boxes(anchors)[..., :self.embed_dims]
+        from mmdet_dab.models import QueryPosition
+        return QueryPosition(code, code)
+
+@MODELS.register_module()
+class MeanCrossAttention(nn.Module):
+    """Every query sees the mean of the picture."""
+    def forward(self, content, position, anchors, tokens):
+        return tokens.content.mean(1, keepdim=True).expand_as(content)
+'''
+
+
+def test_users_parts_take_the_place_of_ours(tmp_path, monkeypatch):
+    """A file outside the package, named in a config: nothing else changes."""
+    (tmp_path / 'my_parts.py').write_text(USER_FILE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / 'config.py').write_text(
+        f"""
+_base_ = '{ROOT}/configs/_base_/models/dab_detr_small.py'
+custom_imports = dict(imports=['my_parts'], allow_failed_imports=False)
+model = dict(decoder=dict(
+    anchor_update=dict(_delete_=True, type='HalfwayUpdate'),
+    positional_query=dict(_delete_=True, type='PlainPositionalQuery', embed_dims=128),
+    layer=dict(cross_attention=dict(_delete_=True, type='MeanCrossAttention'))))
+"""
+    )
+    model = MODELS.build(Config.fromfile(tmp_path / 'config.py').model)
+    mine = sys.modules['my_parts']
+    assert isinstance(model.decoder.anchor_update, mine.HalfwayUpdate)
+    assert isinstance(model.decoder.positional_query, mine.PlainPositionalQuery)
+    assert all(isinstance(layer.cross_attention, mine.MeanCrossAttention) for layer in model.decoder.layers)
+    model.init_weights()
+    tiny.shake(model)
+    pictures, samples = tiny.batch()
+    references = model.eval().decode(pictures, samples).references
+    assert not torch.allclose(references[0], references[1])
+    assert sum(model.train()(pictures, samples, mode='loss').values()).isfinite()
+
+
+def test_no_part_names_another_part():
+    """In the source: a part's class appears in its own file, and in the file that lists them all."""
+    names = set(MODELS.module_dict)
+    for path in sorted((ROOT / 'mmdet_dab' / 'models').glob('*.py')):
+        if path.name == '__init__.py':
+            continue
+        tree = ast.parse(path.read_text())
+        own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+        named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not (named & names) - own, path.name
+        assert not texts & {f'mmdet_dab.{name}' for name in names}, path.name
+
+
+def test_detector_only_wires():
+    """Its methods hold no arithmetic."""
+    source = (ROOT / 'mmdet_dab/models/detector.py').read_text()
+    tree = ast.parse(source)
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.BitOr)]
+    assert not re.search(r'\bF\.|torch\.(?!Tensor)', source)
+
+
+# --- Batches ----------------------------------------------------------------------------------------
+
+
+def single(pictures, samples, index):
+    return pictures[index : index + 1], samples[index : index + 1]
+
+
+def test_batched_equals_single_on_the_same_canvas():
+    """Each picture on the canvas of the batch, alone: the others do not matter."""
+    model = tiny.build()
+    pictures, samples = tiny.batch(sizes=[(64, 96), (48, 64), (96, 40)], counts=[1, 1, 1])
+    with torch.no_grad():
+        logits, boxes = model(pictures, samples)
+        for index in range(3):
+            alone_logits, alone_boxes = model(*single(pictures, samples, index))
+            torch.testing.assert_close(alone_logits[:, 0], logits[:, index], rtol=0, atol=1e-5)
+            torch.testing.assert_close(alone_boxes[:, 0], boxes[:, index], rtol=0, atol=1e-5)
+
+
+class Features(torch.nn.Module):
+    """Stands for backbone and neck: feature maps that are the same with and without a padded canvas."""
+
+    def __init__(self, maps):
+        super().__init__()
+        self.maps = maps
+
+    def forward(self, inputs):
+        return (self.maps,)
+
+
+def test_padding_of_the_canvas_does_not_matter():
+    """From the feature maps on, a picture alone at its own size equals itself in a padded batch.
+
+    (Before them, the backbone's convolutions see the padding, in the released code as here.)
+    """
+    model = tiny.build()
+    model.backbone = torch.nn.Identity()
+    sizes = [(64, 96), (48, 64)]
+    maps = torch.randn(2, tiny.WIDTH, 4, 6)  # stride 16; what lies in the padding is random, too
+    pictures, samples = tiny.batch(sizes=sizes)
+    with torch.no_grad():
+        model.neck = Features(maps)
+        logits, boxes = model(pictures, samples)
+        for index, (height, width) in enumerate(sizes):
+            model.neck = Features(maps[index : index + 1, :, : height // 16, : width // 16])
+            picture = pictures[index : index + 1, :, :height, :width]
+            alone_logits, alone_boxes = model(picture, samples[index : index + 1])
+            torch.testing.assert_close(alone_logits[:, 0], logits[:, index], rtol=0, atol=1e-5)
+            torch.testing.assert_close(alone_boxes[:, 0], boxes[:, index], rtol=0, atol=1e-5)
+
+
+def test_tensor_mode_needs_no_data_samples():
+    """Without them nothing is padded."""
+    model = tiny.build()
+    pictures, samples = tiny.batch(sizes=[(64, 64)], counts=[1])
+    with torch.no_grad():
+        logits, boxes = model(pictures)
+        expected, _ = model(pictures, samples)
+    assert torch.equal(logits, expected)
+    assert logits.shape == (3, 1, 7, 3)
+    assert boxes.shape == (3, 1, 7, 4)
+    assert ((boxes > 0) & (boxes < 1)).all()
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16])
+def test_low_precision(dtype):
+    """Under autocast, and with weights of low precision: finite, close, and losses in float32."""
+    model = tiny.build()
+    pictures, samples = tiny.batch()
+    with torch.no_grad():
+        expected = model(pictures, samples)[1]
+        with torch.autocast('cpu', dtype):
+            boxes = model(pictures, samples)[1]
+            losses = model(pictures, samples, mode='loss')
+        half = model.to(dtype)(pictures.to(dtype), samples)[1]
+    assert (boxes.float() - expected).abs().max() < 0.1
+    assert (half.float() - expected).abs().max() < 0.1
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+
+
+# --- Every part on its own --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        'positional_encoder',
+        'tokenizer',
+        'encoder',
+        'encoder.layer',
+        'encoder.layer.self_attention',
+        'encoder.layer.feed_forward',
+        'query_generator',
+        'decoder',
+        'decoder.positional_query',
+        'decoder.anchor_update',
+        'decoder.layer',
+        'decoder.layer.self_attention',
+        'decoder.layer.cross_attention',
+        'decoder.layer.feed_forward',
+        'bbox_head.matcher',
+        'bbox_head.matcher.costs.0',
+        'query_generator.initial_anchors',
+    ],
+)
+def test_part_builds_alone_without_a_default_scope(path, monkeypatch):
+    """From its config dict, in a process that never heard of mmdet's scope."""
+    monkeypatch.setattr(DefaultScope, '_instance_dict', OrderedDict())
+    config = tiny.tiny_config()
+    for key in path.split('.'):
+        config = config[int(key)] if key.isdigit() else config[key]
+    registry = TASK_UTILS if 'matcher' in path or 'initial' in path else MODELS
+    assert type(registry.build(config)).__name__ == config.type.removeprefix('mmdet_dab.')

@@ -1,0 +1,233 @@
+"""The stack: stand-in for the compiled mmcv, versions, and what torch may read."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmdet_dab import compat
+from tests.paths import ROOT
+
+LITE = isinstance(sys.modules['mmcv._ext'], compat._MissingExtension)
+
+
+# --- Imports
+
+IMPORTS = """
+import json, os, warnings
+before = set(os.environ)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter('always')
+    import mmdet_dab
+variables = [name for name in os.environ if name.startswith('TORCH') and name not in before]
+import mmcv.ops, mmdet.apis, mmdet.engine, mmdet.evaluation, mmdet.models
+print(json.dumps(dict(variables=variables, warnings=[str(warning.message) for warning in caught])))
+"""
+
+
+@pytest.fixture(scope='module')
+def fresh_import() -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-c', IMPORTS]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_ordinary_imports_of_mmdet_work_after_ours(fresh_import: subprocess.CompletedProcess[str]):
+    assert fresh_import.returncode == 0, fresh_import.stderr
+
+
+def test_import_shows_no_warning(fresh_import: subprocess.CompletedProcess[str]):
+    assert fresh_import.stderr == ''
+
+
+def test_import_raises_no_hidden_warning_but_three_of_other_packages(
+    fresh_import: subprocess.CompletedProcess[str],
+):
+    known = (
+        '`torch.jit.script` is deprecated',  # torch, of its own use of it
+        '`torch.jit.interface` is deprecated',
+        '``MultiScaleDeformableAttention`` has been moved',  # mmcv, of its own import
+    )
+    assert [text for text in json.loads(fresh_import.stdout)['warnings'] if not text.startswith(known)] == []
+
+
+def test_import_leaves_what_torch_may_load_to_the_program(fresh_import: subprocess.CompletedProcess[str]):
+    assert json.loads(fresh_import.stdout)['variables'] == []
+
+
+# --- The stand-in
+
+
+@pytest.mark.skipif(not LITE, reason='a compiled mmcv is installed: its operations work')
+def test_compiled_operations_say_what_to_install_when_they_are_called():
+    from mmcv.ops import MultiScaleDeformableAttention, nms
+
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    with pytest.raises(RuntimeError, match=r"'nms' was called, but only mmcv-lite .* `pip install mmcv==2\.1\.0`"):
+        nms(boxes, torch.ones(1), 0.5)
+    assert MultiScaleDeformableAttention(embed_dims=32, num_heads=4).num_points == 4
+    function = sys.modules['mmcv._ext'].ms_deform_attn_forward
+    assert function.__name__ == 'ms_deform_attn_forward'
+    with pytest.raises(RuntimeError, match='ms_deform_attn_forward'):
+        function()
+
+
+def test_the_stand_in_comes_where_nothing_was_compiled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, 'mmcv._ext')
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    assert compat.install_ext_stand_in()
+    assert isinstance(sys.modules['mmcv._ext'], compat._MissingExtension)
+    assert compat.install_ext_stand_in(), 'a second call finds it there'
+    # What looks a module over, such as inspect, must not be fooled by made-up attributes.
+    assert not hasattr(sys.modules['mmcv._ext'], '__file__')
+
+
+def test_a_compiled_module_that_is_imported_stays(monkeypatch: pytest.MonkeyPatch):
+    compiled = ModuleType('mmcv._ext')
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', compiled)
+    assert not compat.install_ext_stand_in()
+    assert sys.modules['mmcv._ext'] is compiled
+
+
+def test_a_compiled_module_that_is_not_imported_yet_is_left_to_python(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(sys.modules, 'mmcv._ext')
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: ModuleSpec(name, loader=None))
+    assert not compat.install_ext_stand_in()
+    assert 'mmcv._ext' not in sys.modules
+
+
+# --- Versions
+
+
+def check_fake(monkeypatch: pytest.MonkeyPatch, folder: Path, source: str) -> None:
+    """Check a package `fakestack` with this source against the bounds 2.4.0 to 3.0."""
+    (folder / 'fakestack.py').write_text(source)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, 'fakestack', raising=False)
+    compat.check_versions({'fakestack': ('2.4.0', '3.0', 'pip install fakestack==2.9')})
+
+
+@pytest.mark.parametrize('version', ['2.4.0', '2.4', '2.13.0+cpu', '2.10.1', '2.4.0rc2', '2.99.0.post1'])
+def test_versions_within_the_bounds_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str):
+    check_fake(monkeypatch, tmp_path, f'__version__ = {version!r}')
+
+
+@pytest.mark.parametrize('version', ['2.3.9', '1.13.1+cu117', '3.0', '3.0.0rc1', '10.0', 'unknown'])
+def test_versions_beyond_them_are_refused_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str
+):
+    with pytest.raises(ImportError) as refusal:
+        check_fake(monkeypatch, tmp_path, f'__version__ = {version!r}')
+    assert str(refusal.value) == (
+        f'mmdet_dab works with fakestack >= 2.4.0, < 3.0, but {version} is installed: pip install fakestack==2.9'
+    )
+
+
+def test_a_missing_package_is_named_with_the_command():
+    with pytest.raises(ImportError, match='needs no_such_stack, which is not installed: pip install it'):
+        compat.check_versions({'no_such_stack': ('1.0', '2.0', 'pip install it')})
+
+
+def test_a_package_that_refuses_its_neighbours_is_an_import_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(ImportError, match=r'fakestack does not accept .* \(MMCV==9 is used\): pip install'):
+        check_fake(monkeypatch, tmp_path, "raise AssertionError('MMCV==9 is used')")
+
+
+def test_the_installed_stack_is_within_its_bounds():
+    compat.check_versions()
+
+
+# --- What torch may read
+
+
+def saved(value: object, path: Path) -> Path:
+    torch.save(value, path)
+    return path
+
+
+def history() -> HistoryBuffer:
+    buffer = HistoryBuffer()
+    buffer.update(1.5, 1)
+    buffer.update(2.5, 3)
+    return buffer
+
+
+def test_history_buffers_of_mmengine_come_back(tmp_path: Path):
+    value = {'loss': history(), 'resumed': HistoryBuffer([1.0, 2.0], [1, 2]), 'eta': np.float64(3.5)}
+    read = torch.load(saved(value, tmp_path / 'hub.pth'), weights_only=True)
+    assert read['loss'].data[0].tolist() == [1.5, 2.5]
+    assert read['loss'].data[1].tolist() == [1, 3]
+    assert read['loss'].statistics('mean') == 1.0
+    assert read['resumed'].statistics('max') == 2.0
+    assert read['eta'] == 3.5
+
+
+@pytest.mark.parametrize('spelling', [b'numpy.core.multiarray', b'numpy._core.multiarray'])
+def test_files_of_numpy_1_and_of_numpy_2_are_read(tmp_path: Path, spelling: bytes):
+    path = saved({'loss': history()}, tmp_path / 'now.pth')
+    other = tmp_path / 'other.pth'
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, 'w') as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith('data.pkl'):
+                assert b'core.multiarray' in content
+                content = content.replace(b'numpy._core.', b'numpy.core.')
+                content = content.replace(b'numpy.core.multiarray', spelling)
+            target.writestr(name, content)
+    assert torch.load(other, weights_only=True)['loss'].mean() == 1.0
+
+
+class Fetch:
+    """Pickles as a call of ``getattr``."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.arguments = arguments
+
+    def __reduce__(self):
+        return getattr, self.arguments
+
+
+def test_getattr_fetches_the_statistics(tmp_path: Path):
+    path = saved(Fetch(HistoryBuffer, 'mean'), tmp_path / 'fetch.pth')
+    assert torch.load(path, weights_only=True) is HistoryBuffer.mean
+
+
+@pytest.mark.parametrize('name', ['__init__', 'update', '__dict__', '__class__'])
+def test_getattr_fetches_nothing_else_of_a_history_buffer(tmp_path: Path, name: str):
+    path = saved(Fetch(HistoryBuffer, name), tmp_path / 'fetch.pth')
+    with pytest.raises(Exception, match=rf"GLOBAL builtins\.getattr was asked for '{name}'"):
+        torch.load(path, weights_only=True)
+
+
+def test_getattr_does_not_reach_into_other_types(tmp_path: Path):
+    path = saved({'reached': Fetch(np.ndarray, 'mean')}, tmp_path / 'fetch.pth')
+    with pytest.raises(Exception, match=r"GLOBAL builtins\.getattr was asked for 'mean' of <class 'numpy\.ndarray'>"):
+        torch.load(path, weights_only=True)
+
+
+def test_the_list_of_allowed_types_is_no_longer_than_needed():
+    """Each entry is named by a checkpoint that mmengine writes today, or by its numpy 1 spelling."""
+    names = {f'{entry.__module__}.{entry.__qualname__}' for entry in compat.mmengine_checkpoint_types()}
+    assert names == {
+        'mmengine.logging.history_buffer.HistoryBuffer',
+        'builtins.getattr',
+        'numpy.ndarray',
+        'numpy.dtype',
+        'numpy.dtypes.Float64DType',
+        'numpy.dtypes.Int64DType',
+        'numpy._core.multiarray._reconstruct',
+        'numpy._core.multiarray.scalar',
+        'numpy.core.multiarray._reconstruct',
+        'numpy.core.multiarray.scalar',
+        '_codecs.encode',
+    }

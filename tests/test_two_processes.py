@@ -1,0 +1,77 @@
+"""Two processes on the CPU (gloo) compute the loss and the gradient of one process with the whole batch."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from tests import tiny
+
+COUNTS = [3, 1, 0, 5]
+SIZES = [(64, 96), (48, 64), (64, 64), (40, 96)]
+
+
+class LossOf(torch.nn.Module):
+    """The forward that a wrapper for distributed training calls."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pictures, samples):
+        return self.model(pictures, samples, mode='loss')
+
+
+def process(rank, port, results):
+    """One of two: pictures 0 and 1, or 2 and 3, on the canvas of all four."""
+    torch.set_num_threads(1)
+    dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
+    pictures, samples = tiny.batch(SIZES, COUNTS)
+    mine = slice(2 * rank, 2 * rank + 2)
+    wrapped = DistributedDataParallel(LossOf(build()))
+    losses = wrapped(pictures[mine], samples[mine])
+    sum(losses.values()).backward()
+    results[rank] = ({name: loss.item() for name, loss in losses.items()}, gradients(wrapped.module.model))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def build():
+    from mmengine.registry import init_default_scope
+
+    init_default_scope('mmdet')
+    # Batch statistics would differ between the halves, as in any detector without synchronised norms.
+    return tiny.build()
+
+
+def gradients(model):
+    return {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]
+
+
+def test_loss_and_gradient_are_those_of_one_process():
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(process, args=(free_port(), results), nprocs=2)
+        (first, first_gradient), (second, _) = results[0], results[1]
+    model = build()
+    losses = model(*tiny.batch(SIZES, COUNTS), mode='loss')
+    sum(losses.values()).backward()
+    for name, loss in losses.items():
+        mean = torch.tensor((first[name] + second[name]) / 2)
+        torch.testing.assert_close(mean, loss.detach(), rtol=1e-5, atol=1e-6, msg=name)
+    assert first['loss_bbox'] != second['loss_bbox']
+    whole = gradients(model)
+    assert set(whole) == set(first_gradient)
+    for name, gradient in whole.items():
+        scale = max(abs(gradient).max(), 1e-2)
+        assert abs(first_gradient[name] - gradient).max() < 1e-4 * scale, name

@@ -55,5 +55,5 @@ $(STAMP): setup.py
 	  echo "    OpenCV finds no libGL on this machine: opencv-python-headless $$version takes its place" && \
 	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python && \
 	  $(PIP) "opencv-python-headless==$$version"; }
-	@$(BIN)/python -c 'import mmdet_dab, mmdet.apis'
+	@$(BIN)/python -W ignore -c 'import mmdet_dab, mmdet.apis'
 	@touch $@

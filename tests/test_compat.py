@@ -32,13 +32,15 @@ with warnings.catch_warnings(record=True) as caught:
     import mmdet_dab
 variables = [name for name in os.environ if name.startswith('TORCH') and name not in before]
 import mmcv.ops, mmdet.apis, mmdet.engine, mmdet.evaluation, mmdet.models
-print(json.dumps(dict(variables=variables, warnings=[str(warning.message) for warning in caught])))
+warned = [(warning.filename, str(warning.message)) for warning in caught]
+print(json.dumps(dict(variables=variables, warnings=warned)))
 """
 
 
 @pytest.fixture(scope='module')
 def fresh_import() -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, '-c', IMPORTS]
+    # Python 3.12 shows what it finds in mmdet's docstrings, each time where it keeps no compiled files.
+    command = [sys.executable, '-W', 'ignore:invalid escape sequence', '-c', IMPORTS]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
 
 
@@ -50,15 +52,18 @@ def test_import_shows_no_warning(fresh_import: subprocess.CompletedProcess[str])
     assert fresh_import.stderr == ''
 
 
-def test_import_raises_no_hidden_warning_but_three_of_other_packages(
+def test_import_raises_no_hidden_warning_but_four_of_other_packages(
     fresh_import: subprocess.CompletedProcess[str],
 ):
     known = (
+        'invalid escape sequence',  # two docstrings of mmdet, where Python keeps no compiled files
         '`torch.jit.script` is deprecated',  # torch, of its own use of it
         '`torch.jit.interface` is deprecated',
         '``MultiScaleDeformableAttention`` has been moved',  # mmcv, of its own import
     )
-    assert [text for text in json.loads(fresh_import.stdout)['warnings'] if not text.startswith(known)] == []
+    warned = json.loads(fresh_import.stdout)['warnings']
+    ours = str(ROOT / 'mmdet_dab')
+    assert [(file, text) for file, text in warned if file.startswith(ours) or not text.startswith(known)] == []
 
 
 def test_import_leaves_what_torch_may_load_to_the_program(fresh_import: subprocess.CompletedProcess[str]):

@@ -2,6 +2,7 @@
 
 from mmdet_dab.models.anchor_update import AnchorUpdate
 from mmdet_dab.models.attention import CellSelfAttention, ConditionalCrossAttention, ConditionalSelfAttention
+from mmdet_dab.models.backbone import DilatedResNet
 from mmdet_dab.models.decoder import AnchorDecoder
 from mmdet_dab.models.decoder_layer import DecoderLayer
 from mmdet_dab.models.detector import ComposedDETR
@@ -29,6 +30,7 @@ __all__ = [
     'ConditionalSelfAttention',
     'DecoderLayer',
     'DecoderOutput',
+    'DilatedResNet',
     'DirectedAttention',
     'EncoderLayer',
     'FeedForward',

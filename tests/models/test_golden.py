@@ -14,7 +14,11 @@ from mmdet_dab.registry import MODELS
 from tests.golden import GoldenCase
 from tests.paths import CONFIGS
 
-CASES = {'dab_detr_r50': 'dab_detr_r50_50e.py', 'dab_detr_r50_3pat': 'dab_detr_r50_3pat_50e.py'}
+CASES = {
+    'dab_detr_r50': 'dab_detr_r50_50e.py',
+    'dab_detr_r50_3pat': 'dab_detr_r50_3pat_50e.py',
+    'dab_detr_r50_dc5': 'dab_detr_r50_dc5_50e.py',
+}
 
 
 @pytest.fixture(scope='module', params=CASES)

@@ -22,7 +22,7 @@ from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
 from mmdet.registry import WEIGHT_INITIALIZERS as MMDET_WEIGHT_INITIALIZERS
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmdet_dab import registry
 from mmdet_dab.checkpoints.loading import CheckpointError, read_checkpoint
@@ -216,6 +216,14 @@ def _check_path(cfg: Config, key: str, path: Path) -> None:
 
 
 # --- Runner
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The checkpoint that a run in ``work_dir`` noted last, or None; the folder may have moved since."""
+    latest = find_latest_checkpoint(work_dir)
+    if latest is None or Path(latest).exists():
+        return latest
+    return str(Path(work_dir) / Path(latest).name)
 
 
 def check_checkpoint(path: str) -> None:

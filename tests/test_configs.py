@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import runpy
 
 import pytest
 import torch
@@ -13,7 +14,50 @@ from tests.golden import GoldenCase
 from tests.paths import CONFIGS
 
 #: Configs of released models -> the golden case that lists the released tensors.
-RELEASED = {'dab_detr_r50_50e.py': 'dab_detr_r50', 'dab_detr_r50_3pat_50e.py': 'dab_detr_r50_3pat'}
+RELEASED = {
+    'dab_detr_r50_50e.py': 'dab_detr_r50',
+    'dab_detr_r50_3pat_50e.py': 'dab_detr_r50_3pat',
+    'dab_detr_r50_dc5_50e.py': 'dab_detr_r50_dc5',
+}
+#: Parameters of every config (buffers, such as fixed centres, not counted).
+PARAMETERS = {
+    'ablations/dab_detr_r50_dc5_3pat_2d_50e.py': 43_590_136,
+    'ablations/dab_detr_r50_dc5_3pat_2dec_50e.py': 36_354_894,
+    'ablations/dab_detr_r50_dc5_3pat_3dec_50e.py': 38_196_815,
+    'ablations/dab_detr_r50_dc5_3pat_4dec_50e.py': 40_038_736,
+    'ablations/dab_detr_r50_dc5_3pat_5dec_50e.py': 41_880_657,
+    'ablations/dab_detr_r50_dc5_3pat_no_modulation_50e.py': 43_656_272,
+    'ablations/dab_detr_r50_dc5_3pat_no_update_50e.py': 43_722_578,
+    'ablations/dab_detr_r50_dc5_3pat_t10000_50e.py': 43_722_578,
+    'ablations/dab_detr_r50_one_temperature_50e.py': 43_721_810,
+    'ablations/dab_detr_r50_t10000_50e.py': 43_655_504,
+    'ablations/dab_detr_r50_t100_50e.py': 43_655_504,
+    'ablations/dab_detr_r50_t10_50e.py': 43_655_504,
+    'ablations/dab_detr_r50_t20_50e.py': 43_655_504,
+    'ablations/dab_detr_r50_t2_50e.py': 43_655_504,
+    'ablations/dab_detr_r50_t50_50e.py': 43_655_504,
+    'ablations/dab_detr_r50_t5_50e.py': 43_655_504,
+    'custom/bccd_r18_c4_55e.py': 2_089_117,
+    'custom/overfit_coco4_r50.py': 43_721_010,
+    'dab_detr_r101_3pat_50e.py': 62_714_706,
+    'dab_detr_r101_50e.py': 62_713_938,
+    'dab_detr_r101_dc5_3pat_50e.py': 62_714_706,
+    'dab_detr_r101_dc5_50e.py': 62_713_938,
+    'dab_detr_r101_dc5_fixxy_3pat_50e.py': 62_714_106,
+    'dab_detr_r101_fixxy_3pat_50e.py': 62_714_106,
+    'dab_detr_r50_12e.py': 43_721_810,
+    'dab_detr_r50_3pat_50e.py': 43_722_578,
+    'dab_detr_r50_50e.py': 43_721_810,
+    'dab_detr_r50_dc5_3pat_50e.py': 43_722_578,
+    'dab_detr_r50_dc5_50e.py': 43_721_810,
+    'dab_detr_r50_dc5_fixxy_3pat_50e.py': 43_721_978,
+    'dab_detr_r50_dc5_fixxy_50e.py': 43_721_210,
+    'dab_detr_r50_fixxy_3pat_50e.py': 43_721_978,
+    'dab_detr_swin_b_50e.py': 106_830_218,
+    'dab_detr_swin_t_50e.py': 47_405_452,
+    'shapes/dab_detr_shapes_30min.py': 750_349,
+    'shapes/dab_detr_shapes_5min.py': 750_349,
+}
 FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 
 
@@ -23,9 +67,14 @@ def build(name):
     return config, MODELS.build(config.model)
 
 
+def test_every_config_states_its_parameters():
+    assert sorted(PARAMETERS) == FILES
+
+
 @pytest.mark.parametrize('name', FILES)
 def test_config_builds_and_predicts(name):
     config, model = build(name)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
     heads = model.bbox_head.num_classes
     assert heads == len(config.get('metainfo', {}).get('classes', range(heads)))
     with torch.no_grad():
@@ -46,7 +95,7 @@ def test_config_is_a_whole_training(name):
 
 
 @pytest.mark.parametrize(('name', 'case'), RELEASED.items())
-def test_number_of_parameters(name, case):
+def test_number_of_parameters_is_the_released_models(name, case):
     """That of the released model (44M in the paper's table 2), less 11 of its 91 class rows."""
     _, model = build(name)
     spec = GoldenCase.load(case).spec
@@ -56,11 +105,27 @@ def test_number_of_parameters(name, case):
     assert round(released / 1e6) == 44
 
 
-def test_variant_states_only_what_differs():
-    """3 patterns: one line over the plain config."""
-    source = (CONFIGS / 'dab_detr_r50_3pat_50e.py').read_text()
-    lines = [line for line in source.splitlines() if line and not line.startswith('#')]
-    assert lines == ["_base_ = 'dab_detr_r50_50e.py'", 'model = dict(query_generator=dict(num_patterns=3))']
+@pytest.mark.parametrize('name', [name for name in FILES if name.startswith(('dab_', 'ablations/'))])
+def test_variant_states_only_what_differs(name):
+    """Nothing that a config sets is set already by its base."""
+    stated = runpy.run_path(str(CONFIGS / name))
+    base = stated['_base_']
+    if not isinstance(base, str):
+        return  # assembled from the files of _base_, each of which states its facts once
+    inherited = cli.load_config(str((CONFIGS / name).parent / base), {})
+    repeated = list(repetitions({key: stated[key] for key in stated if not key.startswith('_')}, inherited))
+    assert not repeated
+
+
+def repetitions(stated, inherited, path=''):
+    """Dotted keys whose value the base has already; a dict that replaces its base wholly is not looked into."""
+    if '_delete_' in stated:
+        return
+    for key, value in stated.items():
+        if isinstance(value, dict) and isinstance(inherited.get(key), dict):
+            yield from repetitions(value, inherited[key], f'{path}{key}.')
+        elif key in inherited and inherited[key] == value:
+            yield f'{path}{key}'
 
 
 def test_recipe_of_the_paper():

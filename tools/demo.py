@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mmcv
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmdet_dab import cli, pictures
 
@@ -39,9 +39,8 @@ def train(cfg: Config, checkpoint: Path) -> Runner:
         cli.check_checkpoint(str(checkpoint))
         cfg.load_from = str(checkpoint)
         return cli.build_runner(cfg, 'none')
-    latest = find_latest_checkpoint(cfg.work_dir)
+    latest = cli.latest_checkpoint(cfg.work_dir)
     if latest is not None:
-        latest = str(Path(cfg.work_dir) / Path(latest).name)  # the folder may have moved since it noted the path
         print(f'going on from {latest}')
         cli.check_checkpoint(latest)
         cfg.resume, cfg.load_from = True, latest

@@ -11,7 +11,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from mmdet_dab import cli
 
@@ -40,12 +39,11 @@ def parse_args() -> argparse.Namespace:
 def resume(cfg: Config, checkpoint: str) -> None:
     """Set where the Runner goes on from; with nothing there, ``load_from`` stays as the config has it."""
     if checkpoint == AUTO:
-        latest = find_latest_checkpoint(cfg.work_dir)
+        latest = cli.latest_checkpoint(cfg.work_dir)
         if latest is None:
             print(f'nothing to resume from in {cfg.work_dir}: training starts afresh')
             return
-        # A work directory may have moved since it noted the path of its latest checkpoint.
-        checkpoint = latest if Path(latest).exists() else str(Path(cfg.work_dir) / Path(latest).name)
+        checkpoint = latest
     cfg.resume, cfg.load_from = True, checkpoint
 
 

@@ -17,6 +17,7 @@ from urllib.error import URLError
 
 import torch
 from mmdet.registry import DATASETS as MMDET_DATASETS
+from mmdet.registry import HOOKS as MMDET_HOOKS
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
 from mmdet.registry import WEIGHT_INITIALIZERS as MMDET_WEIGHT_INITIALIZERS
@@ -168,7 +169,7 @@ def _check_prefixes(cfg: Config, path: str) -> None:
     """Refuse ``type='X'`` where only ``'mmdet_dab.X'`` exists, in parts that are built hours later as well."""
     signposts = {
         name
-        for node in (MMDET_DATASETS, MMDET_MODELS, MMDET_TASK_UTILS, MMDET_WEIGHT_INITIALIZERS)
+        for node in (MMDET_DATASETS, MMDET_HOOKS, MMDET_MODELS, MMDET_TASK_UTILS, MMDET_WEIGHT_INITIALIZERS)
         for name, part in node.module_dict.items()
         if part.__module__ == registry.__name__
     }

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
@@ -26,6 +27,7 @@ WEIGHT_INITIALIZERS = Registry(
     'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, scope=SCOPE, locations=['mmdet_dab.models']
 )
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['mmdet_dab.datasets'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['mmdet_dab.hooks'])
 
 
 def _signpost(name: str) -> Callable[..., NoReturn]:
@@ -43,6 +45,7 @@ def add_signposts() -> None:
     people looking for a broken installation. Names that mmdet uses itself are left alone.
     """
     from mmdet.registry import DATASETS as MMDET_DATASETS
+    from mmdet.registry import HOOKS as MMDET_HOOKS
     from mmdet.registry import MODELS as MMDET_MODELS
     from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
     from mmdet.registry import WEIGHT_INITIALIZERS as MMDET_WEIGHT_INITIALIZERS
@@ -51,6 +54,7 @@ def add_signposts() -> None:
         (MODELS, MMDET_MODELS),
         (TASK_UTILS, MMDET_TASK_UTILS),
         (DATASETS, MMDET_DATASETS),
+        (HOOKS, MMDET_HOOKS),
         (WEIGHT_INITIALIZERS, MMDET_WEIGHT_INITIALIZERS),
     )
     for ours, mmdets in pairs:

@@ -15,7 +15,7 @@ from mmdet_dab import registry
 #: Our registry, mmdet's, and the root of both.
 FAMILIES = [
     (getattr(registry, name), getattr(mmdet.registry, name), getattr(mmengine.registry, name))
-    for name in ('MODELS', 'TASK_UTILS', 'DATASETS')
+    for name in ('MODELS', 'TASK_UTILS', 'DATASETS', 'HOOKS', 'WEIGHT_INITIALIZERS')
 ]
 PARTS = [(ours, mmdets, root, name) for ours, mmdets, root in FAMILIES for name in ours.module_dict]
 

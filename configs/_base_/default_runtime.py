@@ -15,7 +15,11 @@ default_hooks = dict(
 )
 
 # A number of classes that does not fit the data set is an error at the start, not an AP of 0.
-custom_hooks = [dict(type='NumClassCheckHook')]
+custom_hooks = [
+    dict(type='NumClassCheckHook'),
+    # `load_from` a checkpoint with other classes: those of the same name keep their rows.
+    dict(type='mmdet_dab.FineTuningHook'),
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

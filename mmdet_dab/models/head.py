@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import cast
 
@@ -25,6 +26,14 @@ def branches(branch: nn.Module, num_layers: int | None) -> nn.ModuleList:
     return nn.ModuleList([branch] + [deepcopy(branch) for _ in range((num_layers or 1) - 1)])
 
 
+def apply_branches(branches: Iterable, states: Tensor, layers: Sequence[int]) -> Tensor:
+    """The branch of every layer, or the one that all layers share, on the states (L, B, N, D) of ``layers``."""
+    choices = list(branches)
+    if len(choices) == 1:
+        return choices[0](states)
+    return torch.stack([choices[layer](state) for layer, state in zip(layers, states, strict=True)])
+
+
 @MODELS.register_module()
 class SetPredictionHead(BaseModule):
     """A class and a box for every query of every layer, learned by set matching.
@@ -40,6 +49,9 @@ class SetPredictionHead(BaseModule):
         embed_dims: width D.
         box_branch_per_layer: decoder layers L, for a box MLP per layer (paper, appendix; Deformable
             DETR); None shares one.
+        class_branch_per_layer: decoder layers L, for a class branch per layer (Deformable DETR); None shares one.
+        initial_size_bias: what the first box branch adds to w and h before the sigmoid at the start; 0 keeps
+            the anchors, -2 makes them smaller (Deformable DETR).
         prior: class probability at the start (focal loss).
         eps: clamp of σ⁻¹ (released code: 1e-3).
         max_per_img: predictions kept per picture: the best of all queries and classes.
@@ -56,6 +68,8 @@ class SetPredictionHead(BaseModule):
         matcher: dict,
         embed_dims: int = 256,
         box_branch_per_layer: int | None = None,
+        class_branch_per_layer: int | None = None,
+        initial_size_bias: float = 0.0,
         prior: float = 0.01,
         eps: float = 1e-3,
         max_per_img: int = 300,
@@ -64,10 +78,17 @@ class SetPredictionHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.contract = {'embed_dims': embed_dims}
-        if box_branch_per_layer is not None:
-            self.contract['decoder_layers'] = box_branch_per_layer
+        per_layer = {num for num in (box_branch_per_layer, class_branch_per_layer) if num is not None}
+        if len(per_layer) > 1:
+            raise ValueError(
+                f'{type(self).__name__}: box_branch_per_layer={box_branch_per_layer} and '
+                f'class_branch_per_layer={class_branch_per_layer}: both are the number of decoder layers, or None'
+            )
+        if per_layer:
+            self.contract['decoder_layers'] = per_layer.pop()
         self.num_classes = num_classes
         self.prior = prior
+        self.initial_size_bias = initial_size_bias
         self.eps = eps
         self.max_per_img = max_per_img
         self.clip_boxes = clip_boxes
@@ -77,16 +98,26 @@ class SetPredictionHead(BaseModule):
         self.matcher = TASK_UTILS.build(matcher)
         if not getattr(self.loss_cls, 'use_sigmoid', False):
             raise ValueError(f'{type(self).__name__}: loss_cls must have use_sigmoid=True (one logit per class)')
-        self.class_branch = nn.Linear(embed_dims, num_classes)
+        class_branch = nn.Linear(embed_dims, num_classes)
+        shared = class_branch_per_layer is None
+        self.class_branch = class_branch if shared else None
+        self.class_branches = None if shared else branches(class_branch, class_branch_per_layer)
         self.box_branches = branches(MLP(embed_dims, embed_dims, 4, 3), box_branch_per_layer)
 
+    @property
+    def class_tensors(self) -> list[str]:
+        """Names of the parameters with a row for every class; fine-tuning on other classes selects their rows."""
+        return [name for name, _ in self.named_parameters() if name.startswith('class_branch')]
+
     def init_weights(self) -> None:
-        """Class bias at the prior; boxes start as the references."""
-        nn.init.constant_(self.class_branch.bias, -math.log((1 - self.prior) / self.prior))
+        """Class bias at the prior; boxes start as the references, but for ``initial_size_bias``."""
+        for linear in self.class_branches or [self.class_branch]:
+            nn.init.constant_(cast(nn.Linear, linear).bias, -math.log((1 - self.prior) / self.prior))
         for branch in self.box_branches:
             last = cast(MLP, branch).layers[-1]
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
+        nn.init.constant_(cast(MLP, self.box_branches[0]).layers[-1].bias[2:], self.initial_size_bias)
         super().init_weights()
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:
@@ -105,14 +136,12 @@ class SetPredictionHead(BaseModule):
         """
         indices = range(len(output.states))[layers]
         states, references = output.states[layers], output.references[layers]
-        if len(self.box_branches) > 1:
-            offsets = torch.stack([self.box_offset(states[i], layer) for i, layer in enumerate(indices)])
-        else:
-            offsets = self.box_branches[0](states)
+        logits = apply_branches(self.class_branches or [self.class_branch], states, indices)
+        offsets = apply_branches(self.box_branches, states, indices)
         # Of 2-D anchors only x and y are measured from the reference.
         free = offsets[..., references.size(-1) :]
         placed = offsets[..., : references.size(-1)] + inverse_sigmoid(references.float(), self.eps)
-        return self.class_branch(states), torch.cat((placed, free.float()), dim=-1).sigmoid()
+        return logits, torch.cat((placed, free.float()), dim=-1).sigmoid()
 
     def loss(self, output: DecoderOutput, data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of all layers, named as in mmdet: ``loss_cls`` of the last, ``d0.loss_cls`` … before it.

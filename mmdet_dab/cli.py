@@ -98,6 +98,17 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
 
 
+def add_optimize_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--optimize',
+        nargs='?',
+        const='float32',
+        choices=['float32', 'bfloat16', 'float16'],
+        help='fold batch norm and lay pictures out channels-last, which is faster; the precision is that of the '
+        'backbone, float32 keeps the predictions as they are',
+    )
+
+
 # --- Configs
 
 

@@ -12,11 +12,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mmdet_dab  # noqa: F401  (makes mmdet importable without a compiled mmcv)
 
 # isort: split
+import torch
 from mmdet.apis import DetInferencer
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 from mmengine.config import Config
 
-from mmdet_dab import cli
+from mmdet_dab import cli, optimize_for_inference
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score that is drawn')
     parser.add_argument('--batch-size', type=int, default=1, help='pictures in one forward pass')
     parser.add_argument('--device', help='such as cuda:0 or cpu; default: a GPU where there is one')
+    cli.add_optimize_argument(parser)
     return parser.parse_args()
 
 
@@ -52,6 +54,8 @@ def main() -> None:
     read_files(cfg)
     cli.check_checkpoint(args.checkpoint)
     inferencer = DetInferencer(cfg, args.checkpoint, device=args.device)
+    if args.optimize:
+        optimize_for_inference(inferencer.model, getattr(torch, args.optimize))
     inferencer(
         args.images,
         batch_size=args.batch_size,

@@ -29,6 +29,7 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='write the pictures with truth and predictions there (of several processes, those of the first)',
     )
+    cli.add_optimize_argument(parser)
     return parser.parse_args()
 
 
@@ -56,6 +57,9 @@ def main() -> None:
     cli.check_data(cfg, 'test')
     cli.check_checkpoint(args.checkpoint)
     cfg.resume, cfg.load_from = False, args.checkpoint
+    if args.optimize:
+        optimize = dict(type='mmdet_dab.OptimizeForInferenceHook', dtype=args.optimize)
+        cfg.custom_hooks = [*cfg.get('custom_hooks', []), optimize]
     runner = cli.build_runner(cfg, args.launcher)
     if args.out:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))

@@ -1,5 +1,6 @@
 """Hooks for the Runner."""
 
 from mmdet_dab.hooks.fine_tuning import FineTuningHook
+from mmdet_dab.hooks.inference import OptimizeForInferenceHook
 
-__all__ = ['FineTuningHook']
+__all__ = ['FineTuningHook', 'OptimizeForInferenceHook']

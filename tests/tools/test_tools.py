@@ -11,6 +11,7 @@ from types import ModuleType
 
 import cv2
 import mmdet.registry
+import mmengine
 import numpy as np
 import pytest
 import torch
@@ -62,11 +63,22 @@ def test_test_scores_writes_predictions_and_draws(task: Task, trained: Path, tmp
     assert (tmp_path / 'predictions.pkl').stat().st_size > 0
     assert sorted(file.name for file in (tmp_path / 'shown').iterdir()) == [f'{number}.png' for number in range(6)]
 
+    outputs = ('--out', 'optimised.pkl', '--optimize', '--work-dir', 'tested')
+    result = run_tool('test.py', task.config, trained / 'epoch_1.pth', *outputs, *task.options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    plain, optimised = (mmengine.load(tmp_path / f'{name}.pkl') for name in ('predictions', 'optimised'))
+    for one, other in zip(plain, optimised, strict=True):
+        scores = [found['pred_instances']['scores'] for found in (one, other)]
+        assert not torch.equal(*scores), 'batch norm was not folded'
+        torch.testing.assert_close(*scores, rtol=0, atol=1e-5)
+
 
 def test_infer_draws_and_lists_the_boxes_of_every_picture(task: Task, trained: Path, tmp_path: Path):
     images = task.data_root / 'images'
     result = run_tool(
-        'infer.py', images, task.config, trained / 'epoch_1.pth', '--out-dir', 'out', '--score-thr', 0, cwd=tmp_path
+        *('infer.py', images, task.config, trained / 'epoch_1.pth', '--out-dir', 'out', '--score-thr', 0),
+        *('--optimize', 'bfloat16'),
+        cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     assert 'COCO classes' not in result.stderr, 'the names do not come from the checkpoint'

@@ -1,0 +1,210 @@
+"""Time several candidates side by side: A B A B …, each in a process of its own, in one group on one machine.
+
+Only one works at a time, and every round visits all of them, so that whatever else the machine does
+meets them alike; ratios of medians then say more than seconds. A process of its own gives each its
+own peak memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / 'work_dirs' / 'benchmarks'
+PAGE = ROOT / 'docs' / 'performance.md'
+
+
+@dataclass
+class Measurement:
+    """What one candidate did.
+
+    Attributes:
+        name: of the candidate.
+        seconds: of every timed round.
+        peak_gb: most memory that its process (or its GPU) held, in GB.
+        outcome: what the candidate says of its result, to compare outputs.
+    """
+
+    name: str
+    seconds: list[float] = field(default_factory=list)
+    peak_gb: float = 0.0
+    outcome: Any = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    @property
+    def spread(self) -> str:
+        """Least and greatest, in seconds."""
+        return f'{min(self.seconds):.3g} – {max(self.seconds):.3g}'
+
+
+#: () -> (a step to time, what to say of the result)
+Candidate = Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]
+
+
+def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, device: str = 'cpu') -> list[Measurement]:
+    """Time all candidates in turn, after one round to warm up.
+
+    Args:
+        candidates: name -> a picklable function that builds what is timed.
+        rounds: how often each is timed.
+        threads: of PyTorch in each process.
+        device: for synchronisation and peak memory.
+    """
+    context = get_context('spawn')
+    workers = {}
+    for name, candidate in candidates.items():
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, candidate, threads, device), daemon=True)
+        process.start()
+        workers[name] = (process, ours)
+        _receive(ours, name)
+    results = {name: Measurement(name) for name in workers}
+    for number in range(rounds + 1):
+        for name, (_, pipe) in workers.items():
+            pipe.send('step')
+            seconds = _receive(pipe, name)
+            if number:
+                results[name].seconds.append(seconds)
+        print(f'round {number}/{rounds}: ' + ', '.join(_progress(result) for result in results.values()), flush=True)
+    for name, (process, pipe) in workers.items():
+        pipe.send('end')
+        results[name].peak_gb, results[name].outcome = _receive(pipe, name)
+        process.join()
+    return list(results.values())
+
+
+def _progress(result: Measurement) -> str:
+    return f'{result.name} {result.seconds[-1]:.3g} s' if result.seconds else f'{result.name} warm'
+
+
+def _receive(pipe: Connection, name: str) -> Any:
+    answer = pipe.recv()
+    if isinstance(answer, str):
+        raise RuntimeError(f'{name} failed:\n{answer}')
+    return answer
+
+
+def _work(pipe: Connection, candidate: Candidate, threads: int, device: str) -> None:
+    """The life of one candidate's process."""
+    try:
+        torch.set_num_threads(threads)
+        step, outcome = candidate()
+        pipe.send(True)
+        while pipe.recv() == 'step':
+            synchronise(device)
+            start = time.perf_counter()
+            step()
+            synchronise(device)
+            pipe.send(time.perf_counter() - start)
+        pipe.send((peak_gb(device), outcome()))
+    except Exception:
+        pipe.send(traceback.format_exc())
+
+
+def synchronise(device: str) -> None:
+    """Wait for the GPU, if there is one in play."""
+    if device != 'cpu':
+        torch.cuda.synchronize()
+
+
+def peak_gb(device: str) -> float:
+    """The most memory that this process held so far: of the GPU, or resident in main memory (Linux)."""
+    if device != 'cpu':
+        return torch.cuda.max_memory_allocated() / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+# --- What the results were measured on, and where they go
+
+
+def machine(threads: int) -> str:
+    """The machine and the versions, in one sentence."""
+    model = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.exists():
+        names = [line.split(':', 1)[1] for line in info.read_text().splitlines() if line.startswith('model name')]
+        model = names[0].strip() if names else model
+    rate = matmul_rate(threads)
+    gpu = f'; {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
+    names = ('torch', 'mmdet', 'mmengine', 'transformers')
+    versions = ', '.join(f'{name} {found}' for name in names if (found := installed(name)))
+    capability = torch.backends.cpu.get_cpu_capability()
+    return (
+        f'{model} ({capability}), {threads} threads, {rate:.0f} GFLOPS in a float32 matrix product{gpu}; '
+        f'Python {platform.python_version()}, {versions}'
+    )
+
+
+def installed(name: str) -> str | None:
+    """The version of a package, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def matmul_rate(threads: int, size: int = 1024) -> float:
+    """The rate of this machine's matrix product, in GFLOPS (2 per multiply-add): the median of 15."""
+    torch.set_num_threads(threads)
+    a = torch.randn(size, size)
+    seconds = []
+    for _ in range(16):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds[1:]) / 1e9
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(str(cell) for cell in line) + ' |' for line in lines)
+
+
+def keep(name: str, text: str, data: Any, publish: bool) -> None:
+    """Print a result, keep its figures as JSON, and put its text into the page, between the marks of its name.
+
+    Args:
+        name: of the result.
+        text: Markdown.
+        data: figures for the file.
+        publish: whether to change the page.
+    """
+    print(f'\n{text}\n', flush=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f'{name}.json').write_text(json.dumps(data, indent=1))
+    if not publish:
+        return
+    begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
+    page = PAGE.read_text()
+    if begin not in page or end not in page:
+        raise SystemExit(f'error: {PAGE} lacks the marks {begin} and {end} to write between')
+    before, rest = page.split(begin)
+    PAGE.write_text(f'{before}{begin}\n{text}\n{end}{rest.split(end)[1]}')
+
+
+def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
+    """What all benchmarks take."""
+    parser.add_argument('--rounds', type=int, default=rounds, help='how often each candidate is timed')
+    parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='threads of PyTorch')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda')
+    parser.add_argument('--publish', action='store_true', help='write the result into docs/performance.md')

@@ -102,6 +102,11 @@ def install_ext_stand_in() -> bool:
     return True
 
 
+def has_compiled_operations() -> bool:
+    """Whether mmcv's compiled operations are installed; False where the stand-in answers for them."""
+    return not install_ext_stand_in()
+
+
 def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
     """``function`` under another name, the way torch's unpickler looks its allowed functions up.
 

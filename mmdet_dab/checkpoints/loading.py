@@ -6,12 +6,13 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 #: What every pickle of tensors names, whatever its protocol.
 WEIGHTS = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+')
@@ -48,6 +49,53 @@ def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Seque
             return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch, pickle and zip each have their own for a broken file
         raise CheckpointError(f'checkpoint {path} {_reason(path, error)}') from error
+
+
+def read_weights(path: str | Path, *, allow: Sequence[type] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors of a model from a file of any framework.
+
+    Args:
+        path: A file of ``torch.save`` with the tensors under ``'state_dict'`` (mmengine) or ``'model'`` (DETR,
+            detrex), or with nothing else; or a ``.safetensors`` file.
+        allow: As for :func:`read_checkpoint`.
+
+    Returns:
+        the tensors by name, and what mmengine keeps beside them under ``'meta'``, if anything.
+
+    Raises:
+        CheckpointError: the file cannot be read, or holds no tensors by name.
+    """
+    if Path(path).suffix == '.safetensors':
+        return _read_safetensors(Path(path)), {}
+    content = read_checkpoint(path, allow=allow)
+    weights = content
+    for key in ('state_dict', 'model'):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            weights = content[key]
+            break
+    if not isinstance(weights, Mapping) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise CheckpointError(
+            f"checkpoint {path} holds no tensors by name, neither under 'state_dict' or 'model' nor as a whole: "
+            'it is not a checkpoint of a model'
+        )
+    meta = content.get('meta') if weights is not content else None
+    return dict(weights), meta if isinstance(meta, dict) else {}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f'checkpoint {path} needs the package safetensors: pip install safetensors') from error
+    if not path.is_file():
+        raise CheckpointError(f'checkpoint {path} does not exist')
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f'checkpoint {path} is cut off, damaged or not a safetensors file ({error}): copy or download it again'
+        ) from error
 
 
 @contextmanager

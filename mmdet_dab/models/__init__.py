@@ -1,10 +1,16 @@
 """The detector and its parts, one idea of the paper per file."""
 
 from mmdet_dab.models.anchor_update import AnchorUpdate
-from mmdet_dab.models.attention import CellSelfAttention, ConditionalCrossAttention, ConditionalSelfAttention
+from mmdet_dab.models.attention import (
+    CellSelfAttention,
+    ConditionalCrossAttention,
+    ConditionalSelfAttention,
+    QuerySelfAttention,
+)
 from mmdet_dab.models.backbone import DilatedResNet
 from mmdet_dab.models.decoder import AnchorDecoder
 from mmdet_dab.models.decoder_layer import DecoderLayer
+from mmdet_dab.models.deformable_attention import DeformableCellAttention, DeformableCrossAttention
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
 from mmdet_dab.models.head import SetPredictionHead
@@ -14,7 +20,7 @@ from mmdet_dab.models.initial_weights import DirectedAttention, UnitPositionScal
 from mmdet_dab.models.layers import FeedForward
 from mmdet_dab.models.matcher import BoxL1Cost, FocalCost, GIoUCost, HungarianMatcher
 from mmdet_dab.models.positional_encoder import SinePositionalEncoder
-from mmdet_dab.models.positional_query import AnchorPositionalQuery
+from mmdet_dab.models.positional_query import AnchorPositionalQuery, DeformablePositionalQuery
 from mmdet_dab.models.query_generator import AnchorQueryGenerator
 from mmdet_dab.models.structures import DecoderOutput, ImageTokens, Queries, QueryPosition
 
@@ -30,6 +36,9 @@ __all__ = [
     'ConditionalSelfAttention',
     'DecoderLayer',
     'DecoderOutput',
+    'DeformableCellAttention',
+    'DeformableCrossAttention',
+    'DeformablePositionalQuery',
     'DilatedResNet',
     'DirectedAttention',
     'EncoderLayer',
@@ -43,6 +52,7 @@ __all__ = [
     'NormalAnchors',
     'Queries',
     'QueryPosition',
+    'QuerySelfAttention',
     'SetPredictionHead',
     'SinePositionalEncoder',
     'TransformerEncoder',

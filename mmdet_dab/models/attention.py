@@ -79,9 +79,8 @@ class MultiHeadAttention(BaseModule):
         return self.out(attended.transpose(1, 2).flatten(2))
 
 
-@MODELS.register_module()
-class CellSelfAttention(MultiHeadAttention):
-    """Self-attention of the encoder: Q = K = content + position, V = content (as in DETR)."""
+class PlacedSelfAttention(MultiHeadAttention):
+    """What DETR's self-attentions share: Q = K = content + position, V = content."""
 
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
@@ -98,6 +97,17 @@ class CellSelfAttention(MultiHeadAttention):
         for linear in (self.query, self.key, self.value):
             nn.init.zeros_(linear.bias)
 
+    def attend_placed(self, content: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, N, D) content and position, mask as in :meth:`attend` -> (B, N, D)."""
+        placed = content + position
+        query, key = project(self.query, placed), project(self.key, placed)
+        return self.attend(self.split(query), self.split(key), self.split(self.value(content)), mask)
+
+
+@MODELS.register_module()
+class CellSelfAttention(PlacedSelfAttention):
+    """Self-attention of the encoder: Q = K = content + position, V = content (as in DETR)."""
+
     def forward(self, content: Tensor, position: Tensor, tokens: ImageTokens) -> Tensor:
         """Let every cell look at every cell that is not padding.
 
@@ -109,10 +119,25 @@ class CellSelfAttention(MultiHeadAttention):
         Returns:
             (B, S, D).
         """
-        placed = content + position
-        query, key = project(self.query, placed), project(self.key, placed)
-        mask = None if tokens.padding is None else tokens.padding[:, None, None]
-        return self.attend(self.split(query), self.split(key), self.split(self.value(content)), mask)
+        return self.attend_placed(content, position, None if tokens.padding is None else tokens.padding[:, None, None])
+
+
+@MODELS.register_module()
+class QuerySelfAttention(PlacedSelfAttention):
+    """Self-attention of the decoder without a projection for each term: Q = K = C + P, V = C (as in DETR)."""
+
+    def forward(self, content: Tensor, position: QueryPosition, mask: Tensor | None = None) -> Tensor:
+        """Let the queries look at one another.
+
+        Args:
+            content: (B, N, D).
+            position: of which ``learned`` (P) is used.
+            mask: (N, N) bool, True where a query must not look, or None.
+
+        Returns:
+            (B, N, D).
+        """
+        return self.attend_placed(content, position.learned, mask)
 
 
 @MODELS.register_module()

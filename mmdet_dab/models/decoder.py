@@ -38,6 +38,13 @@ class AnchorDecoder(BaseModule):
         anchor_update: config of the part that moves the anchors after a layer; None keeps them.
         first_layer: what differs in the first layer, merged into ``layer`` (see :func:`merged`).
         embed_dims: width D.
+        final_norm: norm the content that goes to the head, once more than the layers do (DETR).
+        look_forward_twice: measure a layer's boxes from the anchor with gradient, so that their loss also
+            trains the update before (released DAB-DETR; the name is DINO's); False measures them from the
+            detached one (Deformable DETR).
+        positions_on_canvas: encode the anchors in parts of the padded canvas, as the released
+            DAB-Deformable-DETR does. By default they are encoded in parts of the picture, so that a
+            query's position does not depend on the size of the other pictures in the batch.
         init_cfg: see mmengine's BaseModule.
     """
 
@@ -49,6 +56,9 @@ class AnchorDecoder(BaseModule):
         anchor_update: dict | None,
         first_layer: dict | None = None,
         embed_dims: int = 256,
+        final_norm: bool = True,
+        look_forward_twice: bool = True,
+        positions_on_canvas: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -63,7 +73,9 @@ class AnchorDecoder(BaseModule):
         self.layers = ModuleList(MODELS.build(config) for config in configs)
         self.positional_query = MODELS.build(positional_query)
         self.anchor_update = None if anchor_update is None else MODELS.build(anchor_update)
-        self.norm = nn.LayerNorm(embed_dims)
+        self.norm = nn.LayerNorm(embed_dims) if final_norm else nn.Identity()
+        self.look_forward_twice = look_forward_twice
+        self.positions_on_canvas = positions_on_canvas
 
     def forward(
         self,
@@ -92,14 +104,15 @@ class AnchorDecoder(BaseModule):
         reference = anchors
         states, references = [], []
         for index, layer in enumerate(self.layers):
-            position = self.positional_query(anchors, content, index, positional_encoder)
+            encoded = tokens.on_canvas(anchors)[:, :, 0] if self.positions_on_canvas else anchors
+            position = self.positional_query(encoded, content, index, positional_encoder)
             content = layer(content, position, anchors, tokens, queries.attention_mask)
             states.append(self.norm(content))
             references.append(reference)
             # The last layer's update would be used by nobody.
             if self.anchor_update is not None and index < len(self.layers) - 1:
-                # The head measures from the anchor with gradient, so that a layer's box loss also
-                # trains the previous update; the next layer looks from the detached one.
-                reference = self.anchor_update(anchors, box_offset(content, index))
-                anchors = reference.detach()
+                # The next layer looks from the detached anchor; the head may measure from the one with gradient.
+                updated = self.anchor_update(anchors, box_offset(content, index))
+                anchors = updated.detach()
+                reference = updated if self.look_forward_twice else anchors
         return DecoderOutput(torch.stack(states), torch.stack(references), queries)

@@ -47,7 +47,7 @@ class ImageTokenizer(BaseModule):
 
     def __init__(self, embed_dims: int = 256, num_levels: int = 1, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
-        self.contract = {'embed_dims': embed_dims}
+        self.contract = {'embed_dims': embed_dims, 'feature_levels': num_levels}
         self.embed_dims = embed_dims
         self.num_levels = num_levels
         self.level_embedding = nn.Parameter(torch.randn(num_levels, embed_dims)) if num_levels > 1 else None

@@ -46,6 +46,8 @@ class SinePositionalEncoder(nn.Module):
             20 for cells, which the authors called a bug (their issue 21); the paper has 20 for both.
         scale: angle of coordinate 1, in radians.
         eps: keeps the normalisation of cells finite (released code: 1e-6).
+        offset: in cells, taken off a cell's count: 0 puts a cell at its far end (DETR, DAB-DETR), 0.5 at its
+            centre (Deformable DETR).
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class SinePositionalEncoder(nn.Module):
         box_temperature: float | None = None,
         scale: float = 2 * math.pi,
         eps: float = 1e-6,
+        offset: float = 0.0,
     ) -> None:
         super().__init__()
         if embed_dims % 4:
@@ -68,6 +71,7 @@ class SinePositionalEncoder(nn.Module):
         self.box_temperature = temperature if box_temperature is None else box_temperature
         self.scale = scale
         self.eps = eps
+        self.offset = offset
         for key in ('temperature', 'box_temperature'):
             if not getattr(self, key) > 0:
                 raise ValueError(f'{type(self).__name__}: {key}={getattr(self, key)!r} must be positive')
@@ -84,8 +88,8 @@ class SinePositionalEncoder(nn.Module):
         """
         inside = (~padding).float()
         y, x = inside.cumsum(1), inside.cumsum(2)
-        y = y / (y[:, -1:, :] + self.eps) * self.scale
-        x = x / (x[:, :, -1:] + self.eps) * self.scale
+        y = (y - self.offset) / (y[:, -1:, :] + self.eps) * self.scale
+        x = (x - self.offset) / (x[:, :, -1:] + self.eps) * self.scale
         return torch.cat([sine_code(axis, self.num_feats, self.temperature) for axis in (y, x)], dim=-1)
 
     def boxes(self, anchors: Tensor) -> Tensor:

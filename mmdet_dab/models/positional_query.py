@@ -2,6 +2,8 @@
 
 P        = MLP(PE(x), PE(y), PE(w), PE(h))           for self-attention
 PE(x, y) · MLP_csq(C) · (w_ref / w, h_ref / h)       for cross-attention
+
+Deformable attention looks around the anchor by construction. There P · MLP_csq(C) serves both attentions.
 """
 
 from __future__ import annotations
@@ -117,3 +119,46 @@ class AnchorPositionalQuery(BaseModule):
         if self.reference_size is not None:
             sine = modulate(sine, self.reference_size(content).float().sigmoid(), anchors[..., 2:])
         return QueryPosition(learned, sine)
+
+
+@MODELS.register_module()
+class DeformablePositionalQuery(BaseModule):
+    """The positional query of DAB-Deformable-DETR: P · MLP_csq(C), without modulation.
+
+    Args:
+        embed_dims: width D.
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(self, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        # In the only layer there is, the scale would never be used.
+        self.contract = {'embed_dims': embed_dims, 'anchor_dims': 4, 'several_decoder_layers': True}
+        self.embed_dims = embed_dims
+        self.learned = MLP(2 * embed_dims, embed_dims, embed_dims, 2)
+        self.content_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
+
+    def init_weights(self) -> None:
+        """Xavier for the MLPs."""
+        xavier_matrices(*self.children())
+        super().init_weights()
+
+    def forward(
+        self, anchors: Tensor, content: Tensor, layer: int, positional_encoder: PositionalEncoder
+    ) -> QueryPosition:
+        """Encode the anchors for one decoder layer.
+
+        Args:
+            anchors: (B, N, 4) in 0..1.
+            content: (B, N, D), the content queries of this layer.
+            layer: index of the decoder layer, from 0; the first takes the scale 1 (released code).
+            positional_encoder: gives ``boxes(anchors)``.
+
+        Returns:
+            the scaled P, and PE(x, y) as it is, (B, N, D) each.
+        """
+        code = positional_encoder.boxes(anchors)
+        learned = self.learned(code.to(self.learned.layers[0].weight.dtype))
+        if layer > 0:
+            learned = learned * self.content_scale(content)
+        return QueryPosition(learned, code[..., : self.embed_dims])

@@ -16,7 +16,7 @@ from mmdet_dab.registry import MODELS, TASK_UTILS
 
 @MODELS.register_module()
 class AnchorQueryGenerator(BaseModule):
-    """Learned anchors, with content that is zero, or one pattern of several.
+    """Learned anchors, with content that is zero, learned per anchor, or one pattern of several.
 
     Args:
         initial_anchors: config of the strategy that places the anchors (``initial_anchors.py``).
@@ -24,7 +24,9 @@ class AnchorQueryGenerator(BaseModule):
         embed_dims: width D of the content.
         anchor_dims: 4 for boxes, 2 for points.
         num_patterns: learned content embeddings, each combined with every anchor, pattern-major
-            (after Anchor DETR; the paper's models marked * have 3). 0: content starts at zero.
+            (after Anchor DETR; the paper's models marked * have 3). 0: none.
+        learned_content: give every anchor a content of its own (DAB-Deformable-DETR), to which a pattern
+            is added; without, content starts at zero.
         fixed_centers: keep x and y as they were initialised. They are a buffer then, so that
             neither gradient nor weight decay can move them, unlike in the released code, where
             ``weight.data[:, :2].requires_grad = False`` has no effect.
@@ -38,6 +40,7 @@ class AnchorQueryGenerator(BaseModule):
         embed_dims: int = 256,
         anchor_dims: Literal[2, 4] = 4,
         num_patterns: int = 0,
+        learned_content: bool = False,
         fixed_centers: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -57,6 +60,7 @@ class AnchorQueryGenerator(BaseModule):
         else:
             self.centers = nn.Parameter(centers)
         self.sizes = nn.Parameter(sizes) if anchor_dims == 4 else None
+        self.content = nn.Parameter(torch.randn(num_queries, embed_dims)) if learned_content else None
         self.patterns = nn.Parameter(torch.randn(num_patterns, embed_dims)) if num_patterns else None
 
     def anchors(self) -> Tensor:
@@ -76,9 +80,8 @@ class AnchorQueryGenerator(BaseModule):
         """
         batch = tokens.content.size(0)
         anchors = self.anchors()
-        if self.patterns is None:
-            content = tokens.content.new_zeros(len(anchors), self.embed_dims)
-        else:
-            content = self.patterns.repeat_interleave(len(anchors), dim=0)
+        content = tokens.content.new_zeros(len(anchors), self.embed_dims) if self.content is None else self.content
+        if self.patterns is not None:
+            content = content.repeat(len(self.patterns), 1) + self.patterns.repeat_interleave(len(anchors), dim=0)
             anchors = anchors.repeat(len(self.patterns), 1)
         return Queries(content.expand(batch, -1, -1), anchors.expand(batch, -1, -1))

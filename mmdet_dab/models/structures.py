@@ -40,6 +40,19 @@ class ImageTokens:
     shapes: tuple[tuple[int, int], ...]
     valid_ratios: Tensor
 
+    def on_canvas(self, anchors: Tensor) -> Tensor:
+        """Where anchors lie on every level with its padding.
+
+        Args:
+            anchors: (B, N, 4) boxes or (B, N, 2) points, in parts of the pictures.
+
+        Returns:
+            (B, N, V, 4 or 2), in parts of each padded level: x and w times its valid ratio in x, y and h
+            times that in y.
+        """
+        ratios = self.valid_ratios.repeat(1, 1, anchors.size(-1) // 2)  # (x, y) -> (x, y, x, y) for boxes
+        return anchors[:, :, None] * ratios[:, None]
+
 
 @dataclass(frozen=True)
 class Queries:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from mmdet_dab.checkpoints.loading import CheckpointError, read_checkpoint
+from mmdet_dab.checkpoints.loading import CheckpointError, read_checkpoint, read_weights
 
 
 class Code:
@@ -113,3 +114,44 @@ def test_weights_in_another_pickle_protocol_are_not_called_code(tmp_path: Path):
 def test_missing_files_and_folders_are_refused(tmp_path: Path):
     assert 'does not exist' in refusal(tmp_path / 'gone.pth')
     assert 'does not exist' in refusal(tmp_path)
+
+
+# --- The tensors of a model, from files of any framework
+
+
+@pytest.mark.parametrize('key', ['state_dict', 'model', None])
+def test_weights_are_found_under_the_key_of_their_framework(tmp_path: Path, key: str | None):
+    weights = {'a.weight': torch.arange(3.0)}
+    torch.save(weights if key is None else {key: weights, 'meta': {'epoch': 3}, 'optimizer': {}}, tmp_path / 'a.pth')
+    read, meta = read_weights(tmp_path / 'a.pth')
+    assert read.keys() == weights.keys()
+    assert torch.equal(read['a.weight'], weights['a.weight'])
+    assert meta == ({} if key is None else {'epoch': 3})
+
+
+@pytest.mark.parametrize('content', [{}, {'model': {}}, {'model': {'a': 1}}, {'epoch': 3}, [torch.ones(1)], 3])
+def test_a_file_without_tensors_by_name_is_refused(tmp_path: Path, content: Any):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth holds no tensors by name'):
+        read_weights(tmp_path / 'a.pth')
+
+
+def test_safetensors(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / 'a.safetensors'
+    save_file({'a.weight': torch.arange(3.0)}, path)
+    read, meta = read_weights(path)
+    assert torch.equal(read['a.weight'], torch.arange(3.0))
+    assert meta == {}
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(CheckpointError, match=r'a\.safetensors is cut off, damaged or not a safetensors file'):
+        read_weights(path)
+    with pytest.raises(CheckpointError, match=r'b\.safetensors does not exist'):
+        read_weights(tmp_path / 'b.safetensors')
+
+
+def test_safetensors_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, 'safetensors', None)
+    with pytest.raises(CheckpointError, match='needs the package safetensors: pip install safetensors'):
+        read_weights(tmp_path / 'a.safetensors')

@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
-import mmdet_dab
+from mmdet_dab.checkpoints.authors import convert
+from mmdet_dab.checkpoints.authors_deformable import convert_deformable
 from mmdet_dab.registry import MODELS
 from tests.golden import GoldenCase
 from tests.paths import CONFIGS
@@ -18,7 +19,9 @@ CASES = {
     'dab_detr_r50': 'dab_detr_r50_50e.py',
     'dab_detr_r50_3pat': 'dab_detr_r50_3pat_50e.py',
     'dab_detr_r50_dc5': 'dab_detr_r50_dc5_50e.py',
+    'dab_deformable_detr_r50': 'dab_deformable_detr_r50_50e_released.py',
 }
+CONVERTERS = {'dab': convert, 'deform': convert_deformable}
 
 
 @pytest.fixture(scope='module', params=CASES)
@@ -29,7 +32,7 @@ def built(request):
     config.bbox_head.num_classes = 91
     config.backbone.init_cfg = None
     model = MODELS.build(config)
-    model.load_state_dict(mmdet_dab.checkpoints.convert(case.checkpoint()), strict=True)
+    model.load_state_dict(CONVERTERS[case.spec['kind']](case.checkpoint()), strict=True)
     return case, model
 
 
@@ -77,7 +80,7 @@ def train_step(case, model):
     """Losses, their sum, and the gradients of one backward pass in training mode."""
     model.train()
     model.zero_grad()
-    losses = model(case.pictures().to(model.bbox_head.class_branch.weight.dtype), case.data_samples(), mode='loss')
+    losses = model(case.pictures().to(next(model.parameters()).dtype), case.data_samples(), mode='loss')
     total = sum(losses.values())
     total.backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -150,6 +153,6 @@ def ours_of(case: GoldenCase, name: str) -> list[str]:
     if name.startswith('transformer.decoder.bbox_embed.'):
         name = name.removeprefix('transformer.decoder.')
     marker = torch.full(case.spec['parameters'][name], 7.0)
-    needed = {key: torch.zeros(91, 1) for key in ('class_embed.weight', 'class_embed.bias')}
-    converted = mmdet_dab.checkpoints.convert({**needed, name: marker})
+    needed = {key: torch.zeros(91, 1) for key in case.spec['parameters'] if key.startswith('class_embed.')}
+    converted = CONVERTERS[case.spec['kind']]({**needed, name: marker})
     return [key for key, tensor in converted.items() if (tensor == 7).all()]

@@ -40,7 +40,7 @@ class MultiHeadAttention(BaseModule):
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
     ) -> None:
         super().__init__(init_cfg)
-        if embed_dims % num_heads:
+        if num_heads < 1 or embed_dims % num_heads:
             raise ValueError(f'{type(self).__name__}: num_heads={num_heads} does not divide embed_dims={embed_dims}')
         self.contract = {'embed_dims': embed_dims}
         self.num_heads = num_heads

@@ -38,3 +38,13 @@ def choose(part: str, key: str, value: Any, choices: tuple[Any, ...]) -> Any:
     if value not in choices:
         raise ValueError(f'{part}: {key}={value!r} is not one of {", ".join(map(repr, choices))}')
     return value
+
+
+def require(part: str, key: str, value: Any, holds: bool, wanted: str) -> None:
+    """Refuse a value that makes no sense.
+
+    Raises:
+        ValueError: names the part, the key, the value and what it must be.
+    """
+    if not holds:
+        raise ValueError(f'{part}: {key}={value!r} must be {wanted}')

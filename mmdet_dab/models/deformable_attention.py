@@ -120,7 +120,7 @@ class DeformableAttention(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if embed_dims % num_heads:
+        if num_heads < 1 or embed_dims % num_heads:
             raise ValueError(f'{type(self).__name__}: num_heads={num_heads} does not divide embed_dims={embed_dims}')
         self.contract = {'embed_dims': embed_dims, 'feature_levels': num_levels}
         self.num_heads = num_heads

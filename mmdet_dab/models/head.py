@@ -15,6 +15,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmdet_dab.models.contracts import require
 from mmdet_dab.models.layers import MLP, inverse_sigmoid
 from mmdet_dab.models.matcher import Matches, Targets, pad_targets
 from mmdet_dab.models.structures import DecoderOutput
@@ -86,6 +87,11 @@ class SetPredictionHead(BaseModule):
             )
         if per_layer:
             self.contract['decoder_layers'] = per_layer.pop()
+        name = type(self).__name__
+        require(name, 'num_classes', num_classes, num_classes >= 1, 'at least 1')
+        require(name, 'max_per_img', max_per_img, max_per_img >= 1, 'at least 1')
+        require(name, 'prior', prior, 0 < prior < 1, 'between 0 and 1')
+        require(name, 'eps', eps, 0 < eps < 0.5, 'between 0 and 0.5')
         self.num_classes = num_classes
         self.prior = prior
         self.initial_size_bias = initial_size_bias

@@ -22,10 +22,14 @@ import importlib.util
 import pickle
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
 
 #: import name -> (lowest, first not allowed, what to type when it is missing). Tried as a whole: torch 2.13.0,
 #: mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0. torch 2.4 is the first with an allow-list for torch.load; the upper
@@ -57,7 +61,10 @@ def check_versions(bounds: Mapping[str, tuple[str, str, str]] = BOUNDS) -> None:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f'mmdet_dab needs {name}, which is not installed: {command}')
         try:
-            module = importlib.import_module(name)
+            with warnings.catch_warnings():
+                # torch before 2.6, of what mmengine imports; a program's first line should be its own.
+                warnings.filterwarnings('ignore', message='`TorchScript` support for functional optimizers')
+                module = importlib.import_module(name)
         except AssertionError as error:  # how mmdet refuses the versions of mmcv and mmengine around it
             raise ImportError(f'{name} does not accept the packages around it ({error}): {command}') from error
         found = getattr(module, '__version__', None) or metadata.version(name)
@@ -157,6 +164,14 @@ def mmengine_checkpoint_types() -> tuple[Any, ...]:
     statistic = _named(_history_statistic, 'builtins', 'getattr')
     # codecs.encode turns text into the bytes of an array; torch 2.4 is the last that has to be told.
     return (HistoryBuffer, np.ndarray, np.dtype, *dtypes, *numpy_functions, statistic, codecs.encode)
+
+
+def before_load_state_dict(model: nn.Module, hook: Callable[..., None]) -> None:
+    """Call ``hook(model, state_dict, …)`` before ``model`` loads weights; torch 2.5 has made this public."""
+    if hasattr(model, 'register_load_state_dict_pre_hook'):
+        model.register_load_state_dict_pre_hook(hook)
+    else:
+        model._register_load_state_dict_pre_hook(hook, with_module=True)
 
 
 def allow_mmengine_checkpoints() -> None:

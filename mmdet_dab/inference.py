@@ -8,6 +8,8 @@ import torch
 from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 
+from mmdet_dab import compat
+
 #: Marks a model that was optimised.
 _DTYPE = '_optimised_for_inference'
 
@@ -47,7 +49,7 @@ def optimize_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32)
         stage.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
         setattr(model, name, stage)
     getattr(model, stages[-1]).register_forward_hook(lambda _, __, outputs: cast(outputs, torch.float32))
-    model.register_load_state_dict_pre_hook(_refuse_weights)
+    compat.before_load_state_dict(model, _refuse_weights)
     setattr(model, _DTYPE, dtype)
     return model
 

@@ -14,7 +14,8 @@ runs on a black picture on the CPU instead. Operations compiled outside torch (m
 
 **At which size.** DETR and its successors give the mean over the first 100 pictures of COCO val2017, resized to 800
 (longer side: at most 1333). :data:`FIRST_100_PICTURES` holds the sizes that this makes, :data:`MEAN_SIZE` has their
-mean area; the multiply-adds there are the mean's to half a per cent, as all but the encoder's attention grow with it.
+mean area; the multiply-adds there are the mean's to half a per cent, as all but the encoder's attention grow in
+proportion to the area.
 
 **Against table 2 of the paper** (G multiply-adds, mean over the 100 pictures; parameters: 43.7 M for 44 M, 62.7 M for
 63 M):
@@ -36,7 +37,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -179,24 +180,13 @@ class ProductCounter(TorchDispatchMode):
 # --- Running a model
 
 
-@contextmanager
-def _operations_apart() -> Iterator[None]:
-    """No gradients, and ``nn.MultiheadAttention`` as separate operations instead of a single one."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
 def _run(model: nn.Module, size: tuple[int, int], device: str) -> ProductCounter:
     """One picture of (H, W) pixels through ``model``, which is on ``device``."""
     sample = DetDataSample(
         metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
     )
-    with _operations_apart(), torch.device(device), ProductCounter(model) as counter:
+    # In a `torch.device` context nn.MultiheadAttention runs as separate operations, instead of as a single one.
+    with torch.no_grad(), torch.device(device), ProductCounter(model) as counter:
         model(torch.zeros(1, 3, *size), [sample], mode='tensor')
     return counter
 

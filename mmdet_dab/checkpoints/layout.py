@@ -45,7 +45,7 @@ class Conversion:
     @property
     def class_rows(self) -> int:
         """How many classes the file tells apart; 0 if it has no class branch."""
-        return next((len(tensor) for name, tensor in self.state.items() if CLASS_ROWS.fullmatch(name)), 0)
+        return next((len(tensor) for name, tensor in self.state.items() if _has_class_rows(name, tensor)), 0)
 
     def with_classes(self, num_classes: int) -> Conversion:
         """Keep all class rows, or COCO's 80 of the 91 ids 0..90.
@@ -60,8 +60,16 @@ class Conversion:
             choice = 'give 91 or 80' if found == 91 else f'give {found}'
             raise CheckpointError(f'num_classes={num_classes}: the checkpoint has {found} class rows, {choice}')
         rows = torch.as_tensor(COCO_IDS)
-        state = {name: tensor[rows] if CLASS_ROWS.fullmatch(name) else tensor for name, tensor in self.state.items()}
+        state = {
+            # Another number of rows than the first branch has is for `check_fits` to name.
+            name: tensor[rows] if _has_class_rows(name, tensor) and len(tensor) == found else tensor
+            for name, tensor in self.state.items()
+        }
         return replace(self, state=state)
+
+
+def _has_class_rows(name: str, tensor: Tensor) -> bool:
+    return bool(CLASS_ROWS.fullmatch(name)) and tensor.dim() > 0
 
 
 @dataclass(frozen=True)

@@ -75,8 +75,11 @@ class MultiHeadAttention(BaseModule):
         """
         allowed = None if mask is None else ~mask
         dropout = self.dropout if self.training else 0.0
+        width = value.size(-1)
+        # The fused kernels, which never hold the whole attention matrix, want values as wide as keys.
+        value = F.pad(value, (0, query.size(-1) - width)) if query.size(-1) != width else value
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
-        return self.out(attended.transpose(1, 2).flatten(2))
+        return self.out(attended[..., :width].transpose(1, 2).flatten(2))
 
 
 class PlacedSelfAttention(MultiHeadAttention):

@@ -189,6 +189,14 @@ def test_a_setting_without_parameters():
     assert part.what == ('temperature: 20 → 10',)
 
 
+def test_a_setting_that_only_one_config_states():
+    plain, stated = describe(), describe(neck=dict(bias=True))
+    assert [structure.compare(*pair).parts[0].what for pair in ((plain, stated), (stated, plain))] == [
+        ('bias: not set → True',),
+        ('bias: True → not set',),
+    ]
+
+
 def test_another_type_and_a_part_that_is_gone():
     other = describe(
         query_generator=dict(initial_anchors=dict(type='mmdet_dab.UniformAnchors')),

@@ -90,6 +90,13 @@ def test_class_rows_are_those_of_coco(released):
     assert conversion.with_classes(91) is conversion
 
 
+def test_branches_with_other_numbers_of_rows_are_left_for_the_check_of_shapes():
+    rows = {'class_embed.weight': torch.zeros(91, 2), 'class_embed.bias': torch.zeros(80)}
+    kept = AUTHORS.convert(rows).with_classes(80).state
+    assert [len(tensor) for tensor in kept.values()] == [80, 80]
+    assert AUTHORS.convert({'class_embed.weight': torch.zeros(())}).class_rows == 0
+
+
 @pytest.mark.parametrize(('rows', 'num_classes', 'choice'), [(91, 20, '91 or 80'), (80, 91, '80'), (3, 80, '3')])
 def test_class_counts_that_the_file_cannot_give(rows, num_classes, choice):
     conversion = AUTHORS.convert({'class_embed.weight': torch.zeros(rows, 2)})

@@ -15,6 +15,10 @@ import mmdet_dab  # noqa: F401  (makes mmdet importable without a compiled mmcv)
 from mmdet_dab import cli
 from mmdet_dab.analysis import building, structure
 
+LEGEND = (
+    'ours: mmdet_dab. yours: a file in none of the packages. n × type: n equal parts, with the parameters of all n.'
+)
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -37,7 +41,7 @@ def main() -> None:
     args = parse_args()
     detector = describe(args.config, args)
     if args.other is None:
-        print(structure.format_parts(detector))
+        print(f'{structure.format_parts(detector)}\n\n{LEGEND}')
         return
     change = structure.compare(detector, describe(args.other, args))
     if change is None:

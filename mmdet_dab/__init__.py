@@ -6,7 +6,6 @@ torch read mmengine's checkpoints, and registers every part under the scope ``mm
 
 from mmdet_dab import compat
 
-compat.import_optimizers()
 compat.check_versions()
 compat.install_ext_stand_in()
 compat.allow_mmengine_checkpoints()

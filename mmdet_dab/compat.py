@@ -1,6 +1,6 @@
 """Where today's PyTorch and the OpenMMLab releases disagree, and nothing else.
 
-Four meeting points, all additive: nothing that is installed is replaced.
+Three meeting points, all additive: nothing that is installed is replaced.
 
 1. ``mmcv-lite`` has no compiled ``mmcv._ext``, but ``mmdet`` imports ``mmcv.ops``, which wants it.
    :func:`install_ext_stand_in` puts a module in its place whose functions say what to install
@@ -8,8 +8,6 @@ Four meeting points, all additive: nothing that is installed is replaced.
 2. Since torch 2.6 ``torch.load`` reads weights only, and mmengine 0.10.7 cannot read its own
    checkpoints any more. :func:`allow_mmengine_checkpoints` names the harmless types in them.
 3. Version bounds; :func:`check_versions` refuses what lies outside in a sentence.
-4. mmengine imports optimizers of torch that warn of themselves before torch 2.6; :func:`import_optimizers`
-   does so first, and quietly.
 
 What only a program may decide, such as the environment of its process, is in ``mmdet_dab.cli``.
 """
@@ -63,7 +61,10 @@ def check_versions(bounds: Mapping[str, tuple[str, str, str]] = BOUNDS) -> None:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f'mmdet_dab needs {name}, which is not installed: {command}')
         try:
-            module = importlib.import_module(name)
+            with warnings.catch_warnings():
+                # torch before 2.6, of what mmengine imports; a program's first line should be its own.
+                warnings.filterwarnings('ignore', message='`TorchScript` support for functional optimizers')
+                module = importlib.import_module(name)
         except AssertionError as error:  # how mmdet refuses the versions of mmcv and mmengine around it
             raise ImportError(f'{name} does not accept the packages around it ({error}): {command}') from error
         found = getattr(module, '__version__', None) or metadata.version(name)
@@ -71,16 +72,6 @@ def check_versions(bounds: Mapping[str, tuple[str, str, str]] = BOUNDS) -> None:
             raise ImportError(
                 f'mmdet_dab works with {name} >= {lowest}, < {beyond}, but {found} is installed: {command}'
             )
-
-
-def import_optimizers() -> None:
-    """Import what mmengine imports of torch; before torch 2.6 that warns of itself, in every program's first line."""
-    import torch
-
-    if torch.distributed.is_available():
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', message='`TorchScript` support for functional optimizers')
-            importlib.import_module('torch.distributed.optim')
 
 
 class _MissingExtension(ModuleType):

@@ -22,7 +22,6 @@ import importlib.util
 import pickle
 import re
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from types import MappingProxyType, ModuleType
@@ -61,10 +60,7 @@ def check_versions(bounds: Mapping[str, tuple[str, str, str]] = BOUNDS) -> None:
         if importlib.util.find_spec(name) is None:
             raise ImportError(f'mmdet_dab needs {name}, which is not installed: {command}')
         try:
-            with warnings.catch_warnings():
-                # torch before 2.6, of what mmengine imports; a program's first line should be its own.
-                warnings.filterwarnings('ignore', message='`TorchScript` support for functional optimizers')
-                module = importlib.import_module(name)
+            module = importlib.import_module(name)
         except AssertionError as error:  # how mmdet refuses the versions of mmcv and mmengine around it
             raise ImportError(f'{name} does not accept the packages around it ({error}): {command}') from error
         found = getattr(module, '__version__', None) or metadata.version(name)

@@ -135,7 +135,8 @@ def main() -> None:
     known = dataset_meta(kept, meta, cfg)
     rows = table(layout, found, kept, config, bool(known))
     if outwards:
-        export(target, model, conversion.state, known.get('classes'), cfg.test_dataloader.dataset.pipeline)
+        pipeline = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
+        export(target, model, conversion.state, known.get('classes'), pipeline)
         rows.append(('note', REMARK))
     else:
         write(target, conversion, known, dict(file=source.name, layout=layout.name, config=Path(config).name))

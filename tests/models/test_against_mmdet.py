@@ -12,6 +12,7 @@ from mmdet_dab.checkpoints import recognise
 from mmdet_dab.checkpoints.mmdet_layout import MMDET
 from tests import tiny
 
+
 def twin(ours, **decoder):
     """mmdet's DABDETR of the same size with the same weights."""
     config = tiny.tiny_config()

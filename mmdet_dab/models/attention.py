@@ -20,6 +20,9 @@ from mmdet_dab.models.layers import xavier_matrices
 from mmdet_dab.models.structures import ImageTokens, QueryPosition
 from mmdet_dab.registry import MODELS
 
+#: Where fused kernels spare the whole attention matrix; they want values as wide as keys.
+FUSED_DEVICES = ('cpu', 'cuda')
+
 
 def project(linear: nn.Linear, x: Tensor) -> Tensor:
     """``linear(x)`` for a position x, which is float32 whatever the precision of the weights."""
@@ -76,8 +79,8 @@ class MultiHeadAttention(BaseModule):
         allowed = None if mask is None else ~mask
         dropout = self.dropout if self.training else 0.0
         width = value.size(-1)
-        # The fused kernels, which never hold the whole attention matrix, want values as wide as keys.
-        value = F.pad(value, (0, query.size(-1) - width)) if query.size(-1) != width else value
+        if width != query.size(-1) and value.device.type in FUSED_DEVICES:
+            value = F.pad(value, (0, query.size(-1) - width))
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed, dropout_p=dropout)
         return self.out(attended[..., :width].transpose(1, 2).flatten(2))
 

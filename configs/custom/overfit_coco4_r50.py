@@ -9,7 +9,7 @@ pictures = [0, 1, 2, 3]
 
 model = dict(
     # Nothing is pretrained here, so nothing is frozen.
-    backbone=dict(init_cfg=None, frozen_stages=-1, norm_cfg=dict(requires_grad=True), norm_eval=False),
+    backbone=dict(init_cfg=None, frozen_stages=-1, norm_cfg=dict(type='BN', requires_grad=True), norm_eval=False),
     query_generator=dict(num_queries=100),
     bbox_head=dict(max_per_img=100),
 )

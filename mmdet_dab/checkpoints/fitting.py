@@ -33,6 +33,10 @@ def config_name(state: Mapping[str, Tensor]) -> str | None:
     patterns = len(state['query_generator.patterns']) if 'query_generator.patterns' in state else 0
     if backbone is None or patterns not in (0, 3):
         return None
+    if 'query_generator.point.layers.0.weight' in state:
+        return f'mix/conditional_detr_{backbone}_50e.py'
+    if 'query_generator.position' in state:
+        return f'mix/detr_{backbone}_150e.py'
     if 'tokenizer.level_embedding' in state:
         return f'dab_deformable_detr_{backbone}_50e_released.py'
     return f'dab_detr_{backbone}{"_3pat" if patterns else ""}_50e.py'

@@ -10,6 +10,7 @@ from mmdet_dab.checkpoints.detrex import DETREX
 from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
 from mmdet_dab.checkpoints.layout import Layout
 from mmdet_dab.checkpoints.loading import CheckpointError
+from mmdet_dab.checkpoints.mmdet_detr import MMDET_CONDITIONAL_DETR, MMDET_DETR
 from mmdet_dab.checkpoints.mmdet_layout import MMDET
 
 PARTS = ('backbone', 'neck', 'tokenizer', 'encoder', 'query_generator', 'decoder', 'bbox_head')
@@ -17,11 +18,22 @@ PARTS = ('backbone', 'neck', 'tokenizer', 'encoder', 'query_generator', 'decoder
 OURS = Layout(
     name='mmdet_dab',
     source='this project',
-    marks=('query_generator.centers',),
+    # In every detector of ours; anchors, for example, a DETR does not have.
+    marks=('bbox_head.box_branches.0.layers.0.weight',),
     pairs=tuple((part, part) for part in PARTS),
     anchors='',
 )
-LAYOUTS = (AUTHORS, AUTHORS_DEFORMABLE, MMDET, HUGGINGFACE, HUGGINGFACE_TIMM, DETREX, OURS)
+LAYOUTS = (
+    AUTHORS,
+    AUTHORS_DEFORMABLE,
+    MMDET,
+    MMDET_DETR,
+    MMDET_CONDITIONAL_DETR,
+    HUGGINGFACE,
+    HUGGINGFACE_TIMM,
+    DETREX,
+    OURS,
+)
 
 
 def recognise(names: Collection[str]) -> Layout:

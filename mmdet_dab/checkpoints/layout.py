@@ -36,16 +36,19 @@ class Conversion:
         state: our state dict.
         origin: our names -> their names.
         dropped: their names -> why they have no place here.
+        background: the last class row is that of background.
     """
 
     state: dict[str, Tensor]
     origin: dict[str, str]
     dropped: dict[str, str]
+    background: bool = False
 
     @property
     def class_rows(self) -> int:
-        """How many classes the file tells apart; 0 if it has no class branch."""
-        return next((len(tensor) for name, tensor in self.state.items() if _has_class_rows(name, tensor)), 0)
+        """How many classes the file tells apart, background left out; 0 if it has no class branch."""
+        rows = (len(tensor) for name, tensor in self.state.items() if _has_class_rows(name, tensor))
+        return next((number - self.background for number in rows), 0)
 
     def with_classes(self, num_classes: int) -> Conversion:
         """Keep all class rows, or COCO's 80 of the 91 ids 0..90.
@@ -56,8 +59,8 @@ class Conversion:
         found = self.class_rows
         if num_classes == found:
             return self
-        if (found, num_classes) != (91, 80):
-            choice = 'give 91 or 80' if found == 91 else f'give {found}'
+        if (found, num_classes) != (91, 80) or self.background:
+            choice = 'give 91 or 80' if found == 91 and not self.background else f'give {found}'
             raise CheckpointError(f'num_classes={num_classes}: the checkpoint has {found} class rows, {choice}')
         rows = torch.as_tensor(COCO_IDS)
         state = {
@@ -87,6 +90,7 @@ class Layout:
             in one tensor, where ours are three.
         copies: (copy, original) of their modules that are one module under two names.
         remarks: what a user of these weights has to know, for people.
+        background: the class branch has a last row for background (softmax).
     """
 
     name: str
@@ -97,6 +101,7 @@ class Layout:
     packed: Pairs = ()
     copies: Pairs = ()
     remarks: tuple[str, ...] = ()
+    background: bool = False
 
     def recognises(self, names: Collection[str]) -> bool:
         """Whether these are the names of this layout."""
@@ -118,7 +123,7 @@ class Layout:
                 continue
             for ours, part in self._parts(original, tensor):
                 state[ours], origin[ours] = part, name
-        return Conversion(state, origin, dropped)
+        return Conversion(state, origin, dropped, self.background)
 
     def _equal(self, copy: str, original: str, weights: Mapping[str, Tensor]) -> str:
         """Why the copy is dropped."""

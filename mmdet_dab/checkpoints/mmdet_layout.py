@@ -13,7 +13,7 @@ MMDET = TwoWayLayout(
     marks=(
         'query_embedding.weight',
         'decoder.ref_point_head.layers.0.weight',
-        'bbox_head.fc_cls.weight',
+        'bbox_head.fc_reg.layers.0.weight',
     ),
     pairs=(
         ('backbone', 'backbone'),

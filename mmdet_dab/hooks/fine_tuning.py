@@ -27,19 +27,26 @@ def class_tensors(model: nn.Module) -> Iterator[str]:
             yield f'{path}.{name}' if path else name
 
 
+def has_background(rows: Tensor, classes: Sequence[str]) -> bool:
+    """Whether there is a row behind those of the classes (softmax)."""
+    return len(rows) == len(classes) + 1
+
+
 def select_rows(loaded: Tensor, start: Tensor, classes: Sequence[str], old_classes: Sequence[str]) -> Tensor:
     """Rows for ``classes``: those of the same name from ``loaded``, the others from ``start``.
 
     Args:
-        loaded: (C_old, ...), a row for each of ``old_classes``.
-        start: (C, ...), freshly initialised.
+        loaded: (C_old, ...), a row for each of ``old_classes``, and perhaps a last one for background.
+        start: (C, ...), freshly initialised, with a row for background if ``loaded`` has one.
         classes: the C names of the new rows.
         old_classes: the C_old names of the loaded ones.
 
     Returns:
-        (C, ...).
+        (C, ...); background is the same in both, and keeps its row.
     """
     rows = start.detach().clone()
+    if has_background(start, classes) and has_background(loaded, old_classes):
+        rows[-1] = loaded[-1]
     for row, name in enumerate(classes):
         if name in old_classes:
             rows[row] = loaded[list(old_classes).index(name)]
@@ -80,7 +87,8 @@ def fit_classes(
     old_classes: Sequence[str] | None,
 ) -> str:
     """Replace the class rows in ``state`` by rows for ``classes``; return the line that says so."""
-    if old_classes is None or len(old_classes) != len(state[names[0]]):
+    background = has_background(own[names[0]], classes)
+    if old_classes is None or len(old_classes) + background != len(state[names[0]]):
         if all(state[name].shape == own[name].shape for name in names):
             return f'fine-tuning: the checkpoint does not name its classes; its {len(classes)} are taken to be the same'
         old_classes = ()

@@ -5,12 +5,14 @@ from mmdet_dab.models.attention import (
     CellSelfAttention,
     ConditionalCrossAttention,
     ConditionalSelfAttention,
+    QueryCrossAttention,
     QuerySelfAttention,
 )
-from mmdet_dab.models.backbone import DilatedResNet
-from mmdet_dab.models.decoder import AnchorDecoder
+from mmdet_dab.models.backbone import DilatedResNet, FrozenBatchNorm
+from mmdet_dab.models.decoder import AnchorDecoder, QueryDecoder
 from mmdet_dab.models.decoder_layer import DecoderLayer
 from mmdet_dab.models.deformable_attention import DeformableCellAttention, DeformableCrossAttention
+from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
 from mmdet_dab.models.head import SetPredictionHead
@@ -18,11 +20,20 @@ from mmdet_dab.models.image_tokens import ImageTokenizer
 from mmdet_dab.models.initial_anchors import GridAnchors, NormalAnchors, UniformAnchors
 from mmdet_dab.models.initial_weights import DirectedAttention, UnitPositionScale
 from mmdet_dab.models.layers import FeedForward
-from mmdet_dab.models.matcher import BoxL1Cost, FocalCost, GIoUCost, HungarianMatcher
+from mmdet_dab.models.matcher import BoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianMatcher
 from mmdet_dab.models.positional_encoder import SinePositionalEncoder
-from mmdet_dab.models.positional_query import AnchorPositionalQuery, DeformablePositionalQuery
-from mmdet_dab.models.query_generator import AnchorQueryGenerator
-from mmdet_dab.models.structures import DecoderOutput, ImageTokens, Queries, QueryPosition
+from mmdet_dab.models.positional_query import (
+    AnchorPositionalQuery,
+    ConditionalPositionalQuery,
+    DeformablePositionalQuery,
+    LearnedPositionalQuery,
+)
+from mmdet_dab.models.query_generator import (
+    AnchorQueryGenerator,
+    LearnedQueryGenerator,
+    PredictedPointQueryGenerator,
+)
+from mmdet_dab.models.structures import DecoderOutput, Denoising, ImageTokens, Queries, QueryPosition
 
 __all__ = [
     'AnchorDecoder',
@@ -31,26 +42,36 @@ __all__ = [
     'AnchorUpdate',
     'BoxL1Cost',
     'CellSelfAttention',
+    'ClassificationCost',
     'ComposedDETR',
     'ConditionalCrossAttention',
+    'ConditionalPositionalQuery',
     'ConditionalSelfAttention',
     'DecoderLayer',
     'DecoderOutput',
     'DeformableCellAttention',
     'DeformableCrossAttention',
     'DeformablePositionalQuery',
+    'Denoising',
+    'DenoisingQueryGenerator',
     'DilatedResNet',
     'DirectedAttention',
     'EncoderLayer',
     'FeedForward',
     'FocalCost',
+    'FrozenBatchNorm',
     'GIoUCost',
     'GridAnchors',
     'HungarianMatcher',
     'ImageTokenizer',
     'ImageTokens',
+    'LearnedPositionalQuery',
+    'LearnedQueryGenerator',
     'NormalAnchors',
+    'PredictedPointQueryGenerator',
     'Queries',
+    'QueryCrossAttention',
+    'QueryDecoder',
     'QueryPosition',
     'QuerySelfAttention',
     'SetPredictionHead',

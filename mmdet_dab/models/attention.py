@@ -85,8 +85,8 @@ class MultiHeadAttention(BaseModule):
         return self.out(attended[..., :width].transpose(1, 2).flatten(2))
 
 
-class PlacedSelfAttention(MultiHeadAttention):
-    """What DETR's self-attentions share: Q = K = content + position, V = content."""
+class PlacedAttention(MultiHeadAttention):
+    """What DETR's attentions share: position is added to the content of query and key, and not to that of value."""
 
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
@@ -103,16 +103,24 @@ class PlacedSelfAttention(MultiHeadAttention):
         for linear in (self.query, self.key, self.value):
             nn.init.zeros_(linear.bias)
 
-    def attend_placed(self, content: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, N, D) content and position, mask as in :meth:`attend` -> (B, N, D)."""
-        placed = content + position
-        query, key = project(self.query, placed), project(self.key, placed)
-        return self.attend(self.split(query), self.split(key), self.split(self.value(content)), mask)
+    def attend_placed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, N, D), (B, S, D) and (B, S, D) before projection, mask as in :meth:`attend` -> (B, N, D)."""
+        query, key = project(self.query, query), project(self.key, key)
+        return self.attend(self.split(query), self.split(key), self.split(self.value(value)), mask)
 
 
 @MODELS.register_module()
-class CellSelfAttention(PlacedSelfAttention):
-    """Self-attention of the encoder: Q = K = content + position, V = content (as in DETR)."""
+class CellSelfAttention(PlacedAttention):
+    """Self-attention of the encoder: Q = K = content + position, V = content (as in DETR).
+
+    For one feature level: every cell looks at every other, which four levels of them make too many.
+    """
+
+    def __init__(
+        self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(embed_dims, num_heads, dropout, init_cfg)
+        self.contract['feature_levels'] = 1
 
     def forward(self, content: Tensor, position: Tensor, tokens: ImageTokens) -> Tensor:
         """Let every cell look at every cell that is not padding.
@@ -125,11 +133,13 @@ class CellSelfAttention(PlacedSelfAttention):
         Returns:
             (B, S, D).
         """
-        return self.attend_placed(content, position, None if tokens.padding is None else tokens.padding[:, None, None])
+        placed = content + position
+        mask = None if tokens.padding is None else tokens.padding[:, None, None]
+        return self.attend_placed(placed, placed, content, mask)
 
 
 @MODELS.register_module()
-class QuerySelfAttention(PlacedSelfAttention):
+class QuerySelfAttention(PlacedAttention):
     """Self-attention of the decoder without a projection for each term: Q = K = C + P, V = C (as in DETR)."""
 
     def forward(self, content: Tensor, position: QueryPosition, mask: Tensor | None = None) -> Tensor:
@@ -138,12 +148,33 @@ class QuerySelfAttention(PlacedSelfAttention):
         Args:
             content: (B, N, D).
             position: of which ``learned`` (P) is used.
-            mask: (N, N) bool, True where a query must not look, or None.
+            mask: (N, N) or (B, 1, N, N) bool, True where a query must not look, or None.
 
         Returns:
             (B, N, D).
         """
-        return self.attend_placed(content, position.learned, mask)
+        placed = content + position.learned
+        return self.attend_placed(placed, placed, content, mask)
+
+
+@MODELS.register_module()
+class QueryCrossAttention(PlacedAttention):
+    """Cross-attention of the decoder with one projection of content and position: Q = C + P, K = F + P_F (DETR)."""
+
+    def forward(self, content: Tensor, position: QueryPosition, anchors: Tensor, tokens: ImageTokens) -> Tensor:
+        """Let the queries look at the picture.
+
+        Args:
+            content: (B, N, D).
+            position: of which ``learned`` (P) is used.
+            anchors: not needed here.
+            tokens: the encoded picture.
+
+        Returns:
+            (B, N, D).
+        """
+        mask = None if tokens.padding is None else tokens.padding[:, None, None]
+        return self.attend_placed(content + position.learned, tokens.content + tokens.position, tokens.content, mask)
 
 
 @MODELS.register_module()
@@ -166,7 +197,7 @@ class ConditionalSelfAttention(MultiHeadAttention):
         Args:
             content: (B, N, D).
             position: of which ``learned`` (P) is used.
-            mask: (N, N) bool, True where a query must not look, or None.
+            mask: (N, N) or (B, 1, N, N) bool, True where a query must not look, or None.
 
         Returns:
             (B, N, D).

@@ -1,11 +1,13 @@
-"""The dilated ResNet of the DC5 models, as torchvision (and with it the released code) builds it."""
+"""What DAB-DETR needs of a backbone beside mmdet's ResNet: DC5's dilation, and a batch norm that never trains."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import torch
 from mmdet.models.backbones import ResNet
 from mmdet.models.layers import ResLayer
+from torch import Tensor, nn
 
 from mmdet_dab.registry import MODELS
 
@@ -44,3 +46,29 @@ class DilatedResNet(ResNet):
         stage = super().make_res_layer(num_blocks=1, dilation=dilation // 2, **kwargs)
         kwargs['inplanes'] = kwargs['planes'] * kwargs['block'].expansion
         return stage.extend(super().make_res_layer(num_blocks=num_blocks - 1, dilation=dilation, **kwargs))
+
+
+@MODELS.register_module()
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Batch norm with fixed statistics and weights, in training too: x · scale + shift.
+
+    Computes what ``dict(type='BN', requires_grad=False)`` with ``norm_eval=True`` computes, and has the same tensors
+    in the state dict. But as nothing of it is trained, its input need not be kept for the backward pass: that
+    is half of what a ResNet keeps. For a backbone's ``norm_cfg``, with ``requires_grad=False``.
+
+    Raises:
+        RuntimeError: in the forward pass, when its weights are to be trained.
+    """
+
+    _abbr_ = 'bn'  # the name of the layer in mmcv's blocks
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        if self.weight.requires_grad:
+            raise RuntimeError(
+                f"{type(self).__name__} is not for training: write norm_cfg=dict(type='BN', requires_grad=True), "
+                'or set requires_grad=False'
+            )
+        scale = self.weight * (cast(Tensor, self.running_var) + self.eps).rsqrt()
+        shift = self.bias - cast(Tensor, self.running_mean) * scale
+        return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])

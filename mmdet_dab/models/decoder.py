@@ -1,4 +1,7 @@
-"""The loop over decoder layers: anchors are queries, and move layer by layer (paper, figure 5)."""
+"""The loop over decoder layers: anchors are queries, and move layer by layer (paper, figure 5).
+
+Queries with learned positions (DETR, Conditional DETR) have a loop of their own: their positions stay.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,104 @@ def merged(base: Mapping, override: Mapping) -> dict:
     return result
 
 
+class DecoderStack(BaseModule):
+    """What all decoders share: layers, the part that makes positional queries, the norm before the head.
+
+    Args:
+        query_kind: what the queries must have, ``'anchors'`` or ``'learned positions'``.
+        num_layers, layer, positional_query, first_layer, embed_dims, final_norm, init_cfg: see the decoders.
+    """
+
+    def __init__(
+        self,
+        query_kind: str,
+        num_layers: int,
+        layer: dict,
+        positional_query: dict,
+        first_layer: dict | None,
+        embed_dims: int,
+        final_norm: bool,
+        init_cfg: dict | None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if num_layers < 1:
+            raise ValueError(f'{type(self).__name__}: num_layers={num_layers} must be at least 1')
+        self.contract = {
+            'embed_dims': embed_dims,
+            'query_kind': query_kind,
+            'decoder_layers': num_layers,
+            'several_decoder_layers': num_layers > 1,
+        }
+        configs = [merged(layer, first_layer or {})] + [layer] * (num_layers - 1)
+        self.layers = ModuleList(MODELS.build(config) for config in configs)
+        self.positional_query = MODELS.build(positional_query)
+        self.norm = nn.LayerNorm(embed_dims) if final_norm else nn.Identity()
+
+
 @MODELS.register_module()
-class AnchorDecoder(BaseModule):
+class QueryDecoder(DecoderStack):
+    """A stack of decoder layers over queries whose positions are learned and stay (DETR, Conditional DETR).
+
+    Args:
+        num_layers: L.
+        layer: config of a layer.
+        positional_query: config of the part that turns learned positions, anchors and content into positional
+            queries.
+        first_layer: what differs in the first layer, merged into ``layer`` (see :func:`merged`).
+        embed_dims: width D.
+        final_norm: norm the content that goes to the head, once more than the layers do (DETR).
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        layer: dict,
+        positional_query: dict,
+        first_layer: dict | None = None,
+        embed_dims: int = 256,
+        final_norm: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            'learned positions', num_layers, layer, positional_query, first_layer, embed_dims, final_norm, init_cfg
+        )
+
+    def forward(
+        self,
+        queries: Queries,
+        tokens: ImageTokens,
+        positional_encoder: PositionalEncoder,
+        box_offset: Callable[[Tensor, int], Tensor],
+    ) -> DecoderOutput:
+        """Decode.
+
+        Args:
+            queries: content and position (B, N, D), and anchors (B, N, 2 or 4) if they have any.
+            tokens: the encoded picture.
+            positional_encoder: encodes the anchors as it encoded the cells.
+            box_offset: not needed here; anchors that move are moved by it.
+
+        Returns:
+            states of every layer, and references: the anchors, the same for every layer.
+
+        Raises:
+            ValueError: the queries have no positions.
+        """
+        if queries.position is None:
+            raise ValueError(f'{type(self).__name__} needs queries with positions, but the query generator gave none')
+        content = queries.content
+        anchors = content.new_zeros(*content.shape[:2], 0) if queries.anchors is None else queries.anchors
+        states = []
+        for index, layer in enumerate(self.layers):
+            position = self.positional_query(queries.position, anchors, content, index, positional_encoder)
+            content = layer(content, position, anchors, tokens, queries.attention_mask)
+            states.append(self.norm(content))
+        return DecoderOutput(torch.stack(states), anchors.expand(len(states), -1, -1, -1), queries)
+
+
+@MODELS.register_module()
+class AnchorDecoder(DecoderStack):
     """A stack of decoder layers over 4-D (or 2-D) anchors.
 
     Args:
@@ -61,19 +160,8 @@ class AnchorDecoder(BaseModule):
         positions_on_canvas: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        if num_layers < 1:
-            raise ValueError(f'{type(self).__name__}: num_layers={num_layers} must be at least 1')
-        self.contract = {
-            'embed_dims': embed_dims,
-            'decoder_layers': num_layers,
-            'several_decoder_layers': num_layers > 1,
-        }
-        configs = [merged(layer, first_layer or {})] + [layer] * (num_layers - 1)
-        self.layers = ModuleList(MODELS.build(config) for config in configs)
-        self.positional_query = MODELS.build(positional_query)
+        super().__init__('anchors', num_layers, layer, positional_query, first_layer, embed_dims, final_norm, init_cfg)
         self.anchor_update = None if anchor_update is None else MODELS.build(anchor_update)
-        self.norm = nn.LayerNorm(embed_dims) if final_norm else nn.Identity()
         self.look_forward_twice = look_forward_twice
         self.positions_on_canvas = positions_on_canvas
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps, bbox_xyxy_to_cxcywh
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -72,6 +73,18 @@ def pad_targets(labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Targets:
     return Targets(padded_labels, padded_boxes, counts)
 
 
+def truth_of(data_samples: SampleList) -> Targets:
+    """The objects of a batch, from ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and ``img_shape``."""
+    labels, boxes = [], []
+    for sample in data_samples:
+        height, width = sample.img_shape[:2]
+        truth = sample.gt_instances.bboxes
+        truth = truth.tensor if hasattr(truth, 'tensor') else truth
+        labels.append(sample.gt_instances.labels)
+        boxes.append(bbox_xyxy_to_cxcywh(truth) / truth.new_tensor([width, height, width, height]))
+    return pad_targets(labels, boxes)
+
+
 @TASK_UTILS.register_module()
 class FocalCost:
     """Focal loss of calling a query by the object's class, less that of calling it background.
@@ -84,6 +97,7 @@ class FocalCost:
     """
 
     def __init__(self, weight: float = 2.0, alpha: float = 0.25, gamma: float = 2.0, eps: float = 1e-8) -> None:
+        self.contract = {'class_scores': 'sigmoid'}
         self.weight, self.alpha, self.gamma, self.eps = weight, alpha, gamma, eps
 
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
@@ -94,6 +108,25 @@ class FocalCost:
         negative = -(1 - prob + self.eps).log() * (1 - self.alpha) * prob.pow(self.gamma)
         positive = -(prob + self.eps).log() * self.alpha * (1 - prob).pow(self.gamma)
         return (positive - negative) * self.weight
+
+
+@TASK_UTILS.register_module()
+class ClassificationCost:
+    """Minus the probability of the object's class among all classes and background (DETR, section 3.1).
+
+    Args:
+        weight: of this term (DETR: 1).
+    """
+
+    def __init__(self, weight: float = 1.0) -> None:
+        self.contract = {'class_scores': 'softmax'}
+        self.weight = weight
+
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+        """(L, B, N, C + 1) logits -> (L, B, N, M)."""
+        layers, _, queries, _ = logits.shape
+        index = targets.labels[None, :, None, :].expand(layers, -1, queries, -1)
+        return -logits.softmax(-1).gather(-1, index) * self.weight
 
 
 @TASK_UTILS.register_module()
@@ -141,13 +174,14 @@ class HungarianMatcher:
         if not costs:
             raise ValueError(f'{type(self).__name__}: costs is empty: name at least one term')
         self.costs: list[MatchCost] = [TASK_UTILS.build(cost) for cost in costs]
+        self.parts = {f'costs.{index}': cost for index, cost in enumerate(self.costs)}
 
     @torch.no_grad()
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Matches:
         """Match every layer and picture.
 
         Args:
-            logits: (L, B, N, C) class logits.
+            logits: (L, B, N, C) class logits, or (L, B, N, C + 1) with background last.
             boxes: (L, B, N, 4) cx cy w h in 0..1.
             targets: the objects of the batch.
 

@@ -4,6 +4,9 @@ P        = MLP(PE(x), PE(y), PE(w), PE(h))           for self-attention
 PE(x, y) · MLP_csq(C) · (w_ref / w, h_ref / h)       for cross-attention
 
 Deformable attention looks around the anchor by construction. There P · MLP_csq(C) serves both attentions.
+
+In the detectors before DAB-DETR, P is learned: DETR has it in both attentions, and Conditional DETR takes
+PE(point) · MLP(C) for cross-attention. These parts belong to a decoder of learned positions.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ class AnchorPositionalQuery(BaseModule):
                 f'{name}: num_layers={num_layers!r} with position_scale={position_scale!r}: num_layers belongs to '
                 "position_scale='layer', which needs it, and to no other"
             )
-        self.contract = {'embed_dims': embed_dims, 'anchor_dims': anchor_dims}
+        self.contract = {'embed_dims': embed_dims, 'query_kind': 'anchors', 'anchor_dims': anchor_dims}
         if num_layers is not None:
             self.contract['decoder_layers'] = num_layers
         self.embed_dims = embed_dims
@@ -133,7 +136,12 @@ class DeformablePositionalQuery(BaseModule):
     def __init__(self, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         # In the only layer there is, the scale would never be used.
-        self.contract = {'embed_dims': embed_dims, 'anchor_dims': 4, 'several_decoder_layers': True}
+        self.contract = {
+            'embed_dims': embed_dims,
+            'query_kind': 'anchors',
+            'anchor_dims': 4,
+            'several_decoder_layers': True,
+        }
         self.embed_dims = embed_dims
         self.learned = MLP(2 * embed_dims, embed_dims, embed_dims, 2)
         self.content_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
@@ -162,3 +170,73 @@ class DeformablePositionalQuery(BaseModule):
         if layer > 0:
             learned = learned * self.content_scale(content)
         return QueryPosition(learned, code[..., : self.embed_dims])
+
+
+@MODELS.register_module()
+class LearnedPositionalQuery(nn.Module):
+    """The positional query of DETR: the learned position, in both attentions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.contract = {'query_kind': 'learned positions'}
+
+    def forward(
+        self, position: Tensor, anchors: Tensor, content: Tensor, layer: int, positional_encoder: PositionalEncoder
+    ) -> QueryPosition:
+        """The same for every decoder layer.
+
+        Args:
+            position: (B, N, D), learned.
+            anchors: not used.
+            content: (B, N, D), the content queries of this layer; not used.
+            layer: index of the decoder layer; not used.
+            positional_encoder: not used; learned positions are no places in the picture.
+
+        Returns:
+            the position twice.
+        """
+        return QueryPosition(position, position)
+
+
+@MODELS.register_module()
+class ConditionalPositionalQuery(BaseModule):
+    """The positional queries of Conditional DETR: the learned position, and PE(point) · MLP(C) (eq. 3 to 5 there).
+
+    Args:
+        embed_dims: width D.
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(self, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        # In the only layer there is, the scale would never be used.
+        self.contract = {
+            'embed_dims': embed_dims,
+            'query_kind': 'learned positions',
+            'anchor_dims': 2,
+            'several_decoder_layers': True,
+        }
+        self.content_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
+
+    def init_weights(self) -> None:
+        """Xavier for the MLP."""
+        xavier_matrices(self.content_scale)
+        super().init_weights()
+
+    def forward(
+        self, position: Tensor, anchors: Tensor, content: Tensor, layer: int, positional_encoder: PositionalEncoder
+    ) -> QueryPosition:
+        """Encode the points for one decoder layer.
+
+        Args:
+            position: (B, N, D), learned.
+            anchors: (B, N, 2) in 0..1, the points.
+            content: (B, N, D), the content queries of this layer.
+            layer: index of the decoder layer, from 0; the first takes the scale 1 (released code).
+            positional_encoder: gives ``boxes(anchors)``.
+
+        Returns:
+            the learned position, and the scaled code of the point, (B, N, D) each.
+        """
+        sine = positional_encoder.boxes(anchors)
+        return QueryPosition(position, sine * self.content_scale(content) if layer > 0 else sine)

@@ -1,7 +1,11 @@
-"""Where queries come from: learned 4-D anchors, the paper's dynamic anchor boxes (section 3)."""
+"""Where queries come from: learned 4-D anchors, the paper's dynamic anchor boxes (section 3).
+
+And what came before them: learned positions (DETR), and points predicted from these (Conditional DETR).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -9,7 +13,8 @@ from mmdet.structures import SampleList
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdet_dab.models.contracts import choose
+from mmdet_dab.models.contracts import choose, require
+from mmdet_dab.models.layers import MLP, xavier_matrices
 from mmdet_dab.models.structures import ImageTokens, Queries
 from mmdet_dab.registry import MODELS, TASK_UTILS
 
@@ -51,7 +56,7 @@ class AnchorQueryGenerator(BaseModule):
             raise ValueError(
                 f'{name}: num_queries={num_queries} and num_patterns={num_patterns} must be at least 1 and 0'
             )
-        self.contract = {'embed_dims': embed_dims, 'anchor_dims': anchor_dims}
+        self.contract = {'embed_dims': embed_dims, 'query_kind': 'anchors', 'anchor_dims': anchor_dims}
         self.embed_dims = embed_dims
         logits = TASK_UTILS.build(initial_anchors)(num_queries)
         centers, sizes = logits[:, :2].clone(), logits[:, 2:].clone()
@@ -85,3 +90,63 @@ class AnchorQueryGenerator(BaseModule):
             content = content.repeat(len(self.patterns), 1) + self.patterns.repeat_interleave(len(anchors), dim=0)
             anchors = anchors.repeat(len(self.patterns), 1)
         return Queries(content.expand(batch, -1, -1), anchors.expand(batch, -1, -1))
+
+
+@MODELS.register_module()
+class LearnedQueryGenerator(BaseModule):
+    """Content that is zero, and a learned position for every query, which means no place in the picture (DETR).
+
+    Args:
+        num_queries: N.
+        embed_dims: width D.
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(self, num_queries: int = 100, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
+        super().__init__(init_cfg)
+        require(type(self).__name__, 'num_queries', num_queries, num_queries >= 1, 'at least 1')
+        self.contract = {'embed_dims': embed_dims, 'query_kind': 'learned positions', 'anchor_dims': 0}
+        self.position = nn.Parameter(torch.randn(num_queries, embed_dims))
+
+    def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
+        """Make the queries of a batch.
+
+        Args:
+            tokens: the encoded pictures; these queries depend on their number only.
+            data_samples: the truth in training; not used by these queries.
+
+        Returns:
+            content and position (B, N, D).
+        """
+        position = self.position.expand(tokens.content.size(0), -1, -1)
+        return Queries(torch.zeros_like(position), position=position)
+
+
+@MODELS.register_module()
+class PredictedPointQueryGenerator(LearnedQueryGenerator):
+    """Learned positions, from each of which a point is predicted: σ(MLP(position)) (Conditional DETR, section 3.3).
+
+    Args:
+        num_queries: N.
+        embed_dims: width D.
+        init_cfg: see mmengine's BaseModule.
+    """
+
+    def __init__(self, num_queries: int = 300, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
+        super().__init__(num_queries, embed_dims, init_cfg)
+        self.contract['anchor_dims'] = 2
+        self.point = MLP(embed_dims, embed_dims, 2, 2)
+
+    def init_weights(self) -> None:
+        """Xavier for the MLP."""
+        xavier_matrices(self.point)
+        super().init_weights()
+
+    def anchors(self) -> Tensor:
+        """(N, 2), the points: cx cy in 0..1."""
+        return self.point(self.position).float().sigmoid()
+
+    def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
+        """Make the queries of a batch: content and position (B, N, D), and anchors (B, N, 2); see the base."""
+        queries = super().forward(tokens, data_samples)
+        return replace(queries, anchors=self.anchors().expand(len(queries.content), -1, -1))

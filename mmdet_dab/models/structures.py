@@ -7,7 +7,7 @@ L decoder layers, V feature levels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -55,6 +55,25 @@ class ImageTokens:
 
 
 @dataclass(frozen=True)
+class Denoising:
+    """Queries that were made of the truth and know their object; K of them in the batch, padding left out.
+
+    Attributes:
+        num_matching: the first of the N queries, which are matched; all others denoise.
+        picture: (K,) index in the batch.
+        query: (K,) index among the N queries.
+        labels: (K,) long, class of the object, without noise.
+        boxes: (K, 4) cx cy w h in 0..1, box of the object, without noise.
+    """
+
+    num_matching: int
+    picture: Tensor
+    query: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+
+@dataclass(frozen=True)
 class Queries:
     """What the decoder starts from.
 
@@ -62,24 +81,26 @@ class Queries:
         content: (B, N, D).
         anchors: (B, N, 4) boxes or (B, N, 2) points in 0..1, or None for queries without anchors.
         position: (B, N, D) learned positions for decoders without anchors, or None.
-        attention_mask: (N, N) bool, True where a query must not look, or None.
-        denoising: what the head has to know of denoising groups, or None.
+        attention_mask: (N, N), or (B, 1, N, N) for a mask of every picture, bool, True where a query (row) must
+            not look (column), or None.
+        denoising: what the head has to know of denoising queries, or None.
     """
 
     content: Tensor
     anchors: Tensor | None = None
     position: Tensor | None = None
     attention_mask: Tensor | None = None
-    denoising: Any = None
+    denoising: Denoising | None = None
 
 
 class QueryPosition(NamedTuple):
     """The two positional queries of a decoder layer.
 
     Attributes:
-        learned: (B, N, D), P = MLP(PE(anchor)); added to the content in self-attention.
+        learned: (B, N, D), P = MLP(PE(anchor)), or learned as it is; added to the content in self-attention.
         sine: (B, N, D), the scaled and modulated PE(x, y); set beside the content in
-            cross-attention, where its dot product with a cell's position is the soft region.
+            cross-attention, where its dot product with a cell's position is the soft region. For queries
+            without anchors ``learned`` once more.
     """
 
     learned: Tensor
@@ -92,7 +113,8 @@ class DecoderOutput:
 
     Attributes:
         states: (L, B, N, D), normed content after every layer.
-        references: (L, B, N, 4 or 2), the anchors that each layer's boxes are offsets of, not detached.
+        references: (L, B, N, 4, 2 or 0), the anchors that each layer's boxes are offsets of, not detached; of
+            no coordinate for queries without anchors.
         queries: what the decoder started from (the head reads ``denoising``).
     """
 

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 
 from mmdet_dab import cli
 from mmdet_dab.checkpoints import CheckpointError, read_checkpoint
-from mmdet_dab.hooks.fine_tuning import class_tensors, select_rows
+from mmdet_dab.hooks.fine_tuning import class_tensors, fit_classes, select_rows
 from mmdet_dab.registry import MODELS
 from tests import tiny
 from tests.tools.tiny import make_task, run_tool
@@ -137,6 +137,14 @@ def test_rows_by_hand():
     rows = select_rows(loaded, start, ('b', 'c', 'a'), ('a', 'b'))
     assert rows.tolist() == [[2.0], [8.0], [1.0]]
     assert start.tolist() == [[7.0], [8.0], [9.0]]
+
+
+def test_background_keeps_its_row():
+    """The last of a softmax, behind those of the classes; 2 classes and background become 3 and background."""
+    state, own = {'rows': torch.tensor([1.0, 2.0, 3.0])}, {'rows': torch.tensor([6.0, 7.0, 8.0, 9.0])}
+    line = fit_classes(state, own, ['rows'], ('b', 'c', 'a'), ('a', 'b'))
+    assert state['rows'].tolist() == [2.0, 7.0, 1.0, 3.0]
+    assert '2 of 3 classes are known from the checkpoint (b, a)' in line
 
 
 def test_load_from_through_the_tool(tmp_path, pretrained):

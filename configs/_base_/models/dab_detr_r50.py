@@ -14,7 +14,8 @@ model = dict(
         num_stages=4,
         out_indices=(3,),
         frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=False),
+        # Batch norm of ImageNet, which keeps nothing for the backward pass; to train it: type='BN', requires_grad=True.
+        norm_cfg=dict(type='mmdet_dab.FrozenBatchNorm', requires_grad=False),
         norm_eval=True,
         style='pytorch',
         init_cfg=dict(type='Pretrained', checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth'),

@@ -1,0 +1,101 @@
+"""Matching and losses alone, beside mmdet's: ``python -m benchmarks.matching``."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import side_by_side
+from benchmarks.peers import Scene, mmdets
+
+LAYERS, BATCH, QUERIES, CLASSES, MOST = 6, 16, 300, 80, 60
+
+
+def outputs(device: str) -> tuple[Tensor, Tensor]:
+    """Logits (L, B, N, C) and boxes (L, B, N, 4) cx cy w h in 0..1."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(LAYERS, BATCH, QUERIES, CLASSES, generator=generator) - 3
+    boxes = torch.rand(LAYERS, BATCH, QUERIES, 4, generator=generator) * 0.5 + 0.25
+    return logits.to(device).requires_grad_(), boxes.to(device).requires_grad_()
+
+
+def truth(device: str) -> list:
+    """Data samples with 1 to 60 objects."""
+    samples = Scene(BATCH, objects=MOST, device=device).data_samples()
+    counts = torch.randint(1, MOST + 1, (BATCH,), generator=torch.Generator().manual_seed(2)).tolist()
+    for sample, count in zip(samples, counts, strict=True):
+        sample.gt_instances = sample.gt_instances[:count]
+    return samples
+
+
+def mmdets_losses(device: str) -> Any:
+    """mmdet: picture by picture, layer by layer."""
+    head = mmdets('r50').bbox_head.to(device)
+    logits, boxes = outputs(device)
+    samples = truth(device)
+    instances, metas = [sample.gt_instances for sample in samples], [sample.metainfo for sample in samples]
+    return _step(lambda: head.loss_by_feat(logits, boxes, instances, metas), logits, boxes)
+
+
+def our_losses(device: str) -> Any:
+    """Ours: all layers and pictures at once."""
+    mmdets('r50')  # registers mmdet's scope
+    from mmdet_dab import cli
+    from mmdet_dab.models import SetPredictionHead
+    from mmdet_dab.registry import MODELS
+
+    class GivenOutputs(SetPredictionHead):
+        """The head without its branches: the decoder's output is logits and boxes."""
+
+        def forward(self, output: Any, layers: slice = slice(None)) -> tuple[Tensor, Tensor]:
+            return output.logits, output.boxes
+
+    MODELS.register_module(module=GivenOutputs)
+    config = cli.load_config('configs/dab_detr_r50_50e.py', {}).model.bbox_head
+    config.type = 'mmdet_dab.GivenOutputs'
+    head = MODELS.build(config).to(device)
+    logits, boxes = outputs(device)
+    output = SimpleNamespace(logits=logits, boxes=boxes, queries=SimpleNamespace(denoising=None))
+    samples = truth(device)
+    return _step(lambda: head.loss(output, samples), logits, boxes)
+
+
+def _step(losses: Any, logits: Tensor, boxes: Tensor) -> Any:
+    """Losses and their gradients; the outcome is every loss by name."""
+    found: dict[str, float] = {}
+
+    def step() -> None:
+        logits.grad = boxes.grad = None
+        terms = losses()
+        sum(terms.values()).backward()
+        found.update({name: term.item() for name, term in terms.items()})
+
+    return step, lambda: found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    side_by_side.add_arguments(parser, rounds=15)
+    args = parser.parse_args()
+    candidates = {'mmdet': partial(mmdets_losses, args.device), 'ours': partial(our_losses, args.device)}
+    results = side_by_side.measure(candidates, args.rounds, args.threads, args.device)
+    base = results[0]
+    rows = []
+    for result in results:
+        furthest = max(abs(result.outcome[name] - loss) / abs(loss) for name, loss in base.outcome.items())
+        ratio = base.median / result.median
+        rows.append((result.name, f'{1e3 * result.median:.0f} ms', result.spread, f'{ratio:.2f} ×', f'{furthest:.0e}'))
+    title = f'{LAYERS} layers × {BATCH} pictures, {QUERIES} queries, 1 to {MOST} objects'
+    header = (title, 'median', 'least – greatest, s', 'faster than mmdet', 'losses differ by')
+    about = side_by_side.machine(args.threads)
+    text = f'{side_by_side.table(header, rows)}\n\n{about}; {args.rounds} rounds.'
+    side_by_side.keep('matching', text, {'about': about, 'results': [vars(result) for result in results]}, args.publish)
+
+
+if __name__ == '__main__':
+    main()

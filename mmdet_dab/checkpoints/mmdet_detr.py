@@ -1,0 +1,77 @@
+"""The layouts of mmdet's own DETR and ConditionalDETR (mmdet 3.3.0).
+
+Truth: mmdet's models, given our weights through these tables, compute the same
+(``tests/models/test_against_mmdet_detr.py``).
+"""
+
+from __future__ import annotations
+
+from mmdet_dab.checkpoints.layout import Pairs, TwoWayLayout
+
+#: What both have.
+COMMON: Pairs = (
+    ('backbone', 'backbone'),
+    ('neck', 'neck'),
+    ('encoder.layers.#.self_attn.attn.out_proj', 'encoder.layers.#.self_attention.out'),
+    ('encoder.layers.#.norms.0', 'encoder.layers.#.attention_norm'),
+    ('encoder.layers.#.norms.1', 'encoder.layers.#.feed_forward_norm'),
+    ('encoder.layers.#.ffn.layers.0.0', 'encoder.layers.#.feed_forward.expand'),
+    ('encoder.layers.#.ffn.layers.1', 'encoder.layers.#.feed_forward.shrink'),
+    ('decoder.layers.#.norms.0', 'decoder.layers.#.self_attention_norm'),
+    ('decoder.layers.#.norms.1', 'decoder.layers.#.cross_attention_norm'),
+    ('decoder.layers.#.norms.2', 'decoder.layers.#.feed_forward_norm'),
+    ('decoder.layers.#.ffn.layers.0.0', 'decoder.layers.#.feed_forward.expand'),
+    ('decoder.layers.#.ffn.layers.1', 'decoder.layers.#.feed_forward.shrink'),
+    ('decoder.post_norm', 'decoder.norm'),
+    ('query_embedding.weight', 'query_generator.position'),
+    ('bbox_head.fc_cls', 'bbox_head.class_branch'),
+    ('bbox_head.reg_ffn.layers.0.0', 'bbox_head.box_branches.0.layers.0'),
+    ('bbox_head.reg_ffn.layers.1', 'bbox_head.box_branches.0.layers.1'),
+    ('bbox_head.fc_reg', 'bbox_head.box_branches.0.layers.2'),
+)
+ENCODER_ATTENTION: Pairs = (('encoder.layers.#.self_attn.attn', 'encoder.layers.#.self_attention'),)
+#: Of the head that both have, and DABDETR has not.
+HEAD_MARK = 'bbox_head.reg_ffn.layers.0.0.weight'
+
+MMDET_DETR = TwoWayLayout(
+    name='mmdet-detr',
+    source="mmdet's DETR",
+    marks=('query_embedding.weight', 'decoder.layers.0.cross_attn.attn.in_proj_weight', HEAD_MARK),
+    pairs=(
+        *COMMON,
+        ('decoder.layers.#.self_attn.attn.out_proj', 'decoder.layers.#.self_attention.out'),
+        ('decoder.layers.#.cross_attn.attn.out_proj', 'decoder.layers.#.cross_attention.out'),
+    ),
+    anchors='',
+    packed=(
+        *ENCODER_ATTENTION,
+        ('decoder.layers.#.self_attn.attn', 'decoder.layers.#.self_attention'),
+        ('decoder.layers.#.cross_attn.attn', 'decoder.layers.#.cross_attention'),
+    ),
+    background=True,
+)
+MMDET_CONDITIONAL_DETR = TwoWayLayout(
+    name='mmdet-conditional-detr',
+    source="mmdet's ConditionalDETR",
+    marks=('query_embedding.weight', 'decoder.ref_point_head.layers.0.weight', HEAD_MARK),
+    pairs=(
+        *COMMON,
+        ('decoder.layers.#.self_attn.qcontent_proj', 'decoder.layers.#.self_attention.query_content'),
+        ('decoder.layers.#.self_attn.qpos_proj', 'decoder.layers.#.self_attention.query_position'),
+        ('decoder.layers.#.self_attn.kcontent_proj', 'decoder.layers.#.self_attention.key_content'),
+        ('decoder.layers.#.self_attn.kpos_proj', 'decoder.layers.#.self_attention.key_position'),
+        ('decoder.layers.#.self_attn.v_proj', 'decoder.layers.#.self_attention.value'),
+        ('decoder.layers.#.self_attn.out_proj', 'decoder.layers.#.self_attention.out'),
+        ('decoder.layers.#.cross_attn.qcontent_proj', 'decoder.layers.#.cross_attention.query_content'),
+        ('decoder.layers.#.cross_attn.qpos_proj', 'decoder.layers.#.cross_attention.query_position'),
+        ('decoder.layers.#.cross_attn.qpos_sine_proj', 'decoder.layers.#.cross_attention.query_sine'),
+        ('decoder.layers.#.cross_attn.kcontent_proj', 'decoder.layers.#.cross_attention.key_content'),
+        ('decoder.layers.#.cross_attn.kpos_proj', 'decoder.layers.#.cross_attention.key_position'),
+        ('decoder.layers.#.cross_attn.v_proj', 'decoder.layers.#.cross_attention.value'),
+        ('decoder.layers.#.cross_attn.out_proj', 'decoder.layers.#.cross_attention.out'),
+        ('decoder.ref_point_head', 'query_generator.point'),
+        ('decoder.query_scale', 'decoder.positional_query.content_scale'),
+    ),
+    anchors='',
+    packed=ENCODER_ATTENTION,
+)

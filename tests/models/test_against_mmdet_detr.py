@@ -1,0 +1,161 @@
+"""Exactness: mmdet's own DETR and ConditionalDETR, given our weights, compute the same.
+
+Weights are exchanged by the tables with which ``tools/convert_weights.py`` reads their checkpoints.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import mmdet
+import pytest
+import torch
+from mmdet.registry import MODELS as MMDET_MODELS
+from mmengine.config import Config
+
+from mmdet_dab.checkpoints import check_fits, config_name, recognise
+from mmdet_dab.checkpoints.known import OURS
+from mmdet_dab.checkpoints.mmdet_detr import MMDET_CONDITIONAL_DETR, MMDET_DETR
+from mmdet_dab.registry import MODELS
+from tests import tiny
+from tests.models.test_against_mmdet import BATCHES
+from tests.paths import CONFIGS
+
+#: Our config, theirs, the table, and the width: mmdet's ConditionalDETR encodes points with 256 channels, always.
+PAIRS = {
+    'DETR': ('detr_r50', 'detr/detr_r50_8xb2-150e_coco', MMDET_DETR, 32),
+    'ConditionalDETR': (
+        'conditional_detr_r50',
+        'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+        MMDET_CONDITIONAL_DETR,
+        256,
+    ),
+}
+#: Half a ResNet-18 up to stride 16, with statistics of batch norm that stay.
+BACKBONE = dict(
+    depth=18,
+    base_channels=8,
+    stem_channels=8,
+    num_stages=3,
+    strides=(1, 2, 2),
+    dilations=(1, 1, 1),
+    out_indices=(2,),
+    norm_cfg=dict(_delete_=True, type='BN', requires_grad=False),
+    init_cfg=None,
+)
+
+
+def their_config(name):
+    """A config that comes with mmdet."""
+    return Config.fromfile(Path(mmdet.__file__).with_name('.mim') / 'configs' / f'{name}.py')
+
+
+def replace_everywhere(config, **values):
+    """Set every key of these names, wherever it stands."""
+    for key, value in config.items():
+        if key in values:
+            config[key] = values[key]
+        elif isinstance(value, dict):
+            replace_everywhere(value, **values)
+
+
+def shrunk(config, width, **changes):
+    """The model of a config: 2 + 2 layers, 7 queries, 3 classes; what else it says stays."""
+    sizes = dict(embed_dims=width, num_layers=2, num_queries=7, num_classes=3, max_per_img=5, num_feats=width // 2)
+    replace_everywhere(config.model, **sizes, hidden_dims=64, feedforward_channels=64, in_channels=[32])
+    config.merge_from_dict(dict(model=dict(backbone=BACKBONE, neck=dict(out_channels=width), **changes)))
+    return config.model
+
+
+def build(ours, theirs, table, width):
+    """Both detectors with the same weights."""
+    torch.manual_seed(0)
+    ours = MODELS.build(shrunk(Config.fromfile(CONFIGS / f'_base_/models/{ours}.py'), width))
+    theirs = MMDET_MODELS.build(shrunk(their_config(theirs), width))
+    tiny.shake(ours)
+    with torch.no_grad():  # positions that tell the queries well apart
+        ours.query_generator.position.mul_(3)
+    theirs.load_state_dict(table.from_ours(ours.state_dict()), strict=True)
+    return ours.eval(), theirs.eval()
+
+
+@pytest.fixture(scope='module', params=PAIRS)
+def pair(request):
+    ours, theirs, table, width = PAIRS[request.param]
+    return (*build(ours, theirs, table, width), table)
+
+
+def losses_of(models, pictures, samples):
+    return [model(pictures, copy.deepcopy(samples), mode='loss') for model in models]
+
+
+@pytest.mark.parametrize('name', BATCHES)
+def test_same_outputs_and_losses(pair, name):
+    pictures, samples = tiny.batch(**BATCHES[name])
+    ours, theirs, _ = pair
+    with torch.no_grad():
+        for found, expected in zip(
+            ours(pictures, samples, mode='tensor'), theirs(pictures, samples, mode='tensor'), strict=True
+        ):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        losses, expected_losses = losses_of((ours, theirs), pictures, samples)
+    assert list(losses) == list(expected_losses)
+    for key, loss in losses.items():
+        torch.testing.assert_close(loss, expected_losses[key].squeeze(), rtol=1e-5, atol=1e-6, msg=key)
+
+
+def test_same_predictions(pair):
+    """DETR's are the best queries, ConditionalDETR's the best pairs of query and class."""
+    pictures, samples = tiny.batch()
+    ours, theirs, _ = pair
+    with torch.no_grad():
+        found, expected = (model(pictures, copy.deepcopy(samples), mode='predict') for model in (ours, theirs))
+    for one, other in zip(found, expected, strict=True):
+        assert len(one.pred_instances) == 5
+        torch.testing.assert_close(one.pred_instances.scores, other.pred_instances.scores, rtol=0, atol=1e-5)
+        torch.testing.assert_close(one.pred_instances.labels, other.pred_instances.labels)
+        torch.testing.assert_close(one.pred_instances.bboxes, other.pred_instances.bboxes, rtol=0, atol=1e-3)
+
+
+def test_same_gradients(pair):
+    pictures, samples = tiny.batch()
+    *models, table = pair
+    gradients = []
+    for model, losses in zip(models, losses_of(models, pictures, samples), strict=True):
+        model.zero_grad()
+        sum(losses.values()).backward()
+        zeros = {name: torch.zeros_like(parameter) for name, parameter in model.named_parameters()}
+        gradients.append(zeros | {name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    ours, theirs = table.from_ours(gradients[0]), gradients[1]
+    assert set(ours) == set(theirs)
+    for name, gradient in ours.items():
+        largest = max(theirs[name].abs().max().item(), 1e-2)
+        torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-4 * largest, msg=name)
+
+
+def test_weights_come_back(pair):
+    """The converter undoes the renaming; nothing is lost or made up, and background is no class."""
+    ours, theirs, table = pair
+    weights = theirs.state_dict()
+    assert recognise(weights) is table
+    conversion = table.convert(weights)
+    assert not conversion.dropped
+    assert conversion.state.keys() == ours.state_dict().keys()
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(conversion.state[name], tensor), name
+    assert conversion.class_rows == 3
+    assert conversion.with_classes(3) is conversion
+    assert recognise(ours.state_dict()) is OURS
+
+
+@pytest.mark.parametrize('name', PAIRS)
+def test_every_tensor_of_the_zoo_s_model_has_its_place(name):
+    """The whole R50 models, whose weights mmdet's zoo has, and the config that the converter finds for them."""
+    _, theirs, table, _ = PAIRS[name]
+    weights = MMDET_MODELS.build(their_config(theirs).model).state_dict()
+    conversion = table.convert(weights)
+    found = config_name(conversion.state)
+    model = MODELS.build(Config.fromfile(CONFIGS / found).model)
+    check_fits(conversion, model.state_dict(), found)
+    assert (recognise(weights), conversion.class_rows, conversion.dropped) == (table, 80, {})

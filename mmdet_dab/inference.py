@@ -39,8 +39,9 @@ def optimize_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32)
     model.requires_grad_(False)
     stages = [name for name in ('backbone', 'neck') if getattr(model, name, None) is not None]
     for name in stages:
-        setattr(model, name, fuse_conv_bn(getattr(model, name)).to(dtype=dtype, memory_format=torch.channels_last))
-    model.backbone.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
+        stage = fuse_conv_bn(getattr(model, name)).to(dtype=dtype, memory_format=torch.channels_last)
+        stage.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
+        setattr(model, name, stage)
     if isinstance(model, ComposedDETR):
         model.encoder.to(dtype)
         model.decoder.to(dtype)

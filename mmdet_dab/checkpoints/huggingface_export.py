@@ -278,7 +278,9 @@ def _facts(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for path, part in model.named_modules():
         if path.startswith(SKIPPED):
             continue
-        yield f'{path}.type'.lstrip('.'), type(part).__name__
+        # Frozen or not, batch norm predicts the same.
+        kind = nn.BatchNorm2d if isinstance(part, nn.BatchNorm2d) else type(part)
+        yield f'{path}.type'.lstrip('.'), kind.__name__
         for name, value in vars(part).items():
             key = f'{path}.{name}'.lstrip('.')
             plain = value is None or isinstance(value, (bool, int, float, str, tuple, list))

@@ -1,0 +1,75 @@
+"""docs/model_zoo.md and configs/metafile.yml say what the configs and the paper say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from mmdet_dab.analysis import building, complexity
+from tests.paths import CONFIGS, ROOT
+from tests.test_configs import PARAMETERS
+
+ROWS = {
+    cells[0].strip('` '): [cell.strip() for cell in cells[1:]]
+    for line in (ROOT / 'docs' / 'model_zoo.md').read_text().splitlines()
+    if (cells := line.strip('|').split('|'))[0].strip().startswith('`dab_')
+}
+MODELS = yaml.safe_load((CONFIGS / 'metafile.yml').read_text())['Models']
+
+
+def test_every_config_of_the_zoo_is_listed_in_both():
+    configs = {path.stem for path in CONFIGS.glob('dab_*.py')}
+    assert set(ROWS) == configs
+    assert {model['Name'] for model in MODELS} == configs
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_parameters_and_their_ap(name):
+    ap, whose, parameters, _, paper, _ = ROWS[name]
+    assert float(parameters) == round(PARAMETERS[f'{name}.py'] / 1e6, 1)
+    source = (CONFIGS / f'{name}.py').read_text()
+    stated = re.search(r'^# .*AP (\d\d\.\d)\)?', source)
+    if name.endswith('_released'):
+        stated = re.search(r'AP (\d\d\.\d)', (CONFIGS / 'dab_deformable_detr_r50_50e.py').read_text())
+    if ap != '—':
+        assert stated
+        assert ap == stated[1]
+        assert whose in ('paper', 'detrex')
+    assert (paper == '—') == (name not in TABLE_2)
+    if name in TABLE_2:
+        assert int(paper) == TABLE_2[name]
+
+
+#: GFLOPs of the paper's table 2.
+TABLE_2 = {
+    'dab_detr_r50_50e': 94,
+    'dab_detr_r50_3pat_50e': 100,
+    'dab_detr_r50_dc5_50e': 202,
+    'dab_detr_r50_dc5_3pat_50e': 216,
+    'dab_detr_r101_50e': 174,
+    'dab_detr_r101_3pat_50e': 179,
+    'dab_detr_r101_dc5_50e': 282,
+    'dab_detr_r101_dc5_3pat_50e': 296,
+}
+
+
+@pytest.mark.parametrize('name', ROWS)
+def test_multiply_adds(name):
+    """At the size with the mean area, which gives the mean to half a per cent; Swin pads its windows at each size."""
+    model = building.build_detector(building.load_config(str(CONFIGS / f'{name}.py'), {}))
+    counts = complexity.count(model, {complexity.MEAN_SIZE: 1})
+    found = (counts.weights.total() + counts.attention.total()) / 1e9
+    assert float(ROWS[name][3]) == pytest.approx(found, rel=2e-2 if 'swin' in name else 6e-3)
+
+
+@pytest.mark.parametrize('model', MODELS, ids=lambda model: model['Name'])
+def test_metafile_agrees_with_the_page(model):
+    ap, _, parameters, products, _, _ = ROWS[model['Name']]
+    assert (ROOT / model['Config']).is_file()
+    assert model['Metadata']['Parameters (M)'] == float(parameters)
+    assert model['Metadata']['Multiply-adds (G)'] == float(products)
+    results = model.get('Results', [])
+    assert [str(result['Metrics']['box AP']) for result in results] == ([] if ap == '—' else [ap])
+    assert all(result['Reported By'] in ('the authors (paper)', 'detrex') for result in results)

@@ -49,7 +49,9 @@ def test_ordinary_imports_of_mmdet_work_after_ours(fresh_import: subprocess.Comp
 
 
 def test_import_shows_no_warning(fresh_import: subprocess.CompletedProcess[str]):
-    assert fresh_import.stderr == ''
+    lines = fresh_import.stderr.splitlines()
+    # onedl-mmdetection warns of a package that it could use; a second line shows the code.
+    assert not lines or ('faster_coco_eval is not installed' in lines[0] and len(lines) == 2)
 
 
 def test_import_raises_no_hidden_warning_but_those_of_other_packages(
@@ -61,14 +63,15 @@ def test_import_raises_no_hidden_warning_but_those_of_other_packages(
         '`torch.jit.interface` is deprecated',
         '`TorchScript` support for',  # torch before 2.6, of its own optimizers; it cannot be silenced
         '``MultiScaleDeformableAttention`` has been moved',  # mmcv, of its own import
+        'faster_coco_eval is not installed',  # onedl-mmdetection
     )
-    warned = json.loads(fresh_import.stdout)['warnings']
+    warned = json.loads(fresh_import.stdout.splitlines()[-1])['warnings']
     ours = str(ROOT / 'mmdet_dab')
     assert [(file, text) for file, text in warned if file.startswith(ours) or not text.startswith(known)] == []
 
 
 def test_import_leaves_what_torch_may_load_to_the_program(fresh_import: subprocess.CompletedProcess[str]):
-    assert json.loads(fresh_import.stdout)['variables'] == []
+    assert json.loads(fresh_import.stdout.splitlines()[-1])['variables'] == []
 
 
 # --- The stand-in
@@ -154,6 +157,12 @@ def test_the_installed_stack_is_within_its_bounds():
 
 
 # --- What torch may read
+
+
+@pytest.fixture(autouse=True)
+def _as_after_import():
+    """onedl-mmengine takes types off torch's list again with its first loading, which other tests may have done."""
+    compat.allow_mmengine_checkpoints()
 
 
 def saved(value: object, path: Path) -> Path:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdet_dab.compat import mmengine_checkpoint_types
+
 #: What every pickle of tensors names, whatever its protocol.
 WEIGHTS = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+')
 
@@ -45,7 +47,7 @@ def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Seque
     if path.stat().st_size == 0:
         raise CheckpointError(f'checkpoint {path} is empty: copy or download it again')
     try:
-        with _allowed(allow):
+        with _allowed((*mmengine_checkpoint_types(), *allow)):
             return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch, pickle and zip each have their own for a broken file
         raise CheckpointError(f'checkpoint {path} {_reason(path, error)}') from error
@@ -99,8 +101,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _allowed(types: Sequence[type]) -> Iterator[None]:
-    """What ``torch.serialization.safe_globals`` does since torch 2.5, but what was allowed before stays so."""
+def _allowed(types: Sequence[Any]) -> Iterator[None]:
+    """What ``torch.serialization.safe_globals`` does since torch 2.5, but what was allowed before stays so.
+
+    mmengine's types are among ``types`` although importing this package allows them: the ``safe_globals`` around the
+    loading of onedl-mmengine takes them off the list again.
+    """
     before = list(torch.serialization.get_safe_globals())
     torch.serialization.add_safe_globals(list(types))
     try:

@@ -15,6 +15,7 @@ from mmdet_dab.models.deformable_attention import DeformableCellAttention, Defor
 from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.focal_loss import SigmoidFocalLoss
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.image_tokens import ImageTokenizer
 from mmdet_dab.models.initial_anchors import GridAnchors, NormalAnchors, UniformAnchors
@@ -75,6 +76,7 @@ __all__ = [
     'QueryPosition',
     'QuerySelfAttention',
     'SetPredictionHead',
+    'SigmoidFocalLoss',
     'SinePositionalEncoder',
     'TransformerEncoder',
     'UniformAnchors',

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -28,7 +27,7 @@ class SigmoidScores:
     def loss(self, criterion: Callable[..., Tensor], logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (L, B, N, C) and labels (L, B, N) -> (L,), summed over pictures, queries and classes."""
         # A target as wide as the logits: then mmdet's focal loss needs no compiled mmcv on a GPU either.
-        truth = F.one_hot(labels, self.num_classes + 1)[..., :-1].to(logits.dtype)
+        truth = logits.new_zeros(*labels.shape, self.num_classes + 1).scatter_(-1, labels[..., None], 1)[..., :-1]
         loss = criterion(logits.flatten(0, 2), truth.flatten(0, 2), reduction_override='none')
         return loss.view_as(logits).sum(dim=(1, 2, 3))
 

@@ -1,6 +1,6 @@
 """Set matching: which query answers for which object (DETR, section 3.1).
 
-All layers and all pictures at once: the costs are computed in one go, brought to the CPU in one
+All layers at once, and on a GPU all pictures: the costs are computed in one go, brought to the CPU in one
 transfer, and solved there by scipy.
 """
 
@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps, bbox_xyxy_to_cxcywh
+from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmdet_dab.registry import TASK_UTILS
+
+#: Keeps ratios of areas finite, as in mmdet.
+EPS = 1e-6
 
 
 class Targets(NamedTuple):
@@ -104,10 +108,11 @@ class FocalCost:
         """(L, B, N, C) logits -> (L, B, N, M)."""
         layers, _, queries, _ = logits.shape
         index = targets.labels[None, :, None, :].expand(layers, -1, queries, -1)
-        prob = logits.gather(-1, index).sigmoid()
-        negative = -(1 - prob + self.eps).log() * (1 - self.alpha) * prob.pow(self.gamma)
-        positive = -(prob + self.eps).log() * self.alpha * (1 - prob).pow(self.gamma)
-        return (positive - negative) * self.weight
+        prob = logits.gather(-1, index).sigmoid_()
+        rest = 1 - prob
+        positive = (prob + self.eps).log_().mul_(rest**self.gamma).mul_(self.alpha)
+        negative = (rest + self.eps).log_().mul_(prob**self.gamma).mul_(1 - self.alpha)
+        return negative.sub_(positive).mul_(self.weight)
 
 
 @TASK_UTILS.register_module()
@@ -158,8 +163,21 @@ class GIoUCost:
 
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, 4) boxes -> (L, B, N, M)."""
-        truth = bbox_cxcywh_to_xyxy(targets.boxes).expand(len(boxes), -1, -1, -1)
-        return -bbox_overlaps(bbox_cxcywh_to_xyxy(boxes), truth, mode='giou') * self.weight
+        overlaps, hulls = [], []
+        for axis in (0, 1):
+            centre, size = boxes[..., axis, None], boxes[..., axis + 2, None]  # (L, B, N, 1)
+            true_centre, true_size = targets.boxes[:, None, :, axis], targets.boxes[:, None, :, axis + 2]  # (B, 1, M)
+            end = torch.minimum(centre + size / 2, true_centre + true_size / 2)
+            overlap = end.sub_(torch.maximum(centre - size / 2, true_centre - true_size / 2))
+            # What both cover from end to end is their lengths less the overlap, or plus the gap between them.
+            hulls.append((size + true_size).sub_(overlap))
+            overlaps.append(overlap.clamp_(min=0))
+        area, true_area = boxes[..., 2:].prod(-1)[..., None], targets.boxes[..., 2:].prod(-1)[:, None]
+        inside, hull = overlaps[0].mul_(overlaps[1]), hulls[0].mul_(hulls[1])
+        union = (area + true_area).sub_(inside)
+        # GIoU = inside / union − (hull − union) / hull; boxes without area have none.
+        giou = inside.div_(union.clamp_(min=EPS)).add_(union.div_(hull.clamp_(min=EPS))).sub_(1)
+        return giou.mul_(-self.weight)
 
 
 @TASK_UTILS.register_module()
@@ -194,17 +212,41 @@ class HungarianMatcher:
         logits, boxes = logits.float(), boxes.float()
         if max(targets.counts) == 0:
             return Matches(*torch.zeros(4, 0, dtype=torch.long, device=boxes.device))
-        cost = torch.stack([term(logits, boxes, targets) for term in self.costs]).sum(0).cpu()
-        if not cost.isfinite().all():
-            layer, picture = (~cost.isfinite()).nonzero()[0, :2].tolist()
+        costs = self._costs(logits, boxes, targets)
+        for picture, cost in enumerate(costs):
+            if cost.sum().isfinite():
+                continue
+            layer = int((~cost.isfinite()).nonzero()[0, 0])
             raise ValueError(
                 f'The matching cost is not finite in decoder layer {layer}, picture {picture} of the batch: the '
                 'training has diverged (lower the learning rate, or clip gradients) or a box of the truth is not finite'
             )
-        pairs = [
-            (layer, picture, query, target)
-            for layer, layer_cost in enumerate(cost.numpy())
-            for picture, count in enumerate(targets.counts)
-            for query, target in zip(*linear_sum_assignment(layer_cost[picture, :, :count]), strict=True)
-        ]
-        return Matches(*torch.as_tensor(pairs, device=boxes.device).long().unbind(1))
+        pairs = []
+        for layer in range(len(logits)):
+            for picture, cost in enumerate(costs):
+                query, target = linear_sum_assignment(cost[layer].numpy())
+                pairs.append(np.stack((np.full_like(query, layer), np.full_like(query, picture), query, target)))
+        return Matches(*torch.from_numpy(np.concatenate(pairs, axis=1)).to(boxes.device).unbind())
+
+    def _costs(self, logits: Tensor, boxes: Tensor, targets: Targets) -> list[Tensor]:
+        """The cost of every picture, (L, N, T) with its T objects, on the CPU.
+
+        A GPU computes all pictures in one go, with one transfer. A CPU takes them one by one, which spares the
+        padding and fits its caches.
+        """
+        if boxes.is_cuda:
+            cost = self._cost(logits, boxes, targets).cpu()
+            return [cost[:, picture, :, :count] for picture, count in enumerate(targets.counts)]
+        costs = []
+        for picture, count in enumerate(targets.counts):
+            one = slice(picture, picture + 1)
+            alone = Targets(targets.labels[one, :count], targets.boxes[one, :count], [count])
+            costs.append(self._cost(logits[:, one], boxes[:, one], alone)[:, 0].cpu())
+        return costs
+
+    def _cost(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+        """The sum of the terms, (L, B, N, M)."""
+        first, *others = (term(logits, boxes, targets) for term in self.costs)
+        for other in others:
+            first = first + other
+        return first

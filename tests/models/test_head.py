@@ -6,10 +6,11 @@ import math
 
 import pytest
 import torch
+from mmdet.models.losses import FocalLoss
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from mmdet_dab.models import DecoderOutput, Queries
+from mmdet_dab.models import DecoderOutput, Queries, focal_loss
 from mmdet_dab.registry import MODELS
 from tests import tiny
 
@@ -133,3 +134,23 @@ def test_branch_per_layer(layer):
 def test_softmax_loss_is_refused():
     with pytest.raises(ValueError, match='use_sigmoid=True'):
         head(loss_cls=dict(_delete_=True, type='CrossEntropyLoss'))
+
+
+@pytest.mark.parametrize(('alpha', 'gamma'), [(0.25, 2.0), (0.6, 1.5), (0.25, 0.0)])
+def test_focal_loss_is_mmdets(alpha, gamma, monkeypatch):
+    """Loss and gradient; also taken piece by piece, with a remainder."""
+    torch.manual_seed(0)
+    logits = torch.cat((torch.randn(7, 5) * 4, torch.tensor([[60.0, -60.0, 0.0, 30.0, -30.0]]))).requires_grad_()
+    target = (torch.rand(8, 5) < 0.3).float()
+    theirs = FocalLoss(use_sigmoid=True, alpha=alpha, gamma=gamma, loss_weight=2.0)
+    ours = MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss', alpha=alpha, gamma=gamma, loss_weight=2.0))
+    weights = torch.rand(8, 5)
+    expected = theirs(logits, target, reduction_override='none')
+    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), logits)
+    for piece in (focal_loss.PIECE, 15):
+        monkeypatch.setattr(focal_loss, 'PIECE', piece)
+        found = ours(logits, target, reduction_override='none')
+        (gradient,) = torch.autograd.grad((found * weights).sum(), logits)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
+    assert ours(logits, target).item() == pytest.approx(expected.mean().item(), rel=1e-5)

@@ -15,7 +15,7 @@ model = dict(
         first_layer=dict(cross_attention=dict(type='mmdet_dab.ConditionalCrossAttention', position_in_content=True)),
     ),
     bbox_head=dict(
-        loss_cls=dict(_delete_=True, type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
+        loss_cls=dict(_delete_=True, type='mmdet_dab.SigmoidFocalLoss', alpha=0.25, gamma=2.0, loss_weight=2.0),
         background_weight=None,
         start_at_references=True,
         eps=1e-5,

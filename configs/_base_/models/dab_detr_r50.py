@@ -89,7 +89,7 @@ model = dict(
         type='mmdet_dab.SetPredictionHead',
         num_classes=80,
         embed_dims=256,
-        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
+        loss_cls=dict(type='mmdet_dab.SigmoidFocalLoss', alpha=0.25, gamma=2.0, loss_weight=1.0),
         loss_bbox=dict(type='L1Loss', loss_weight=5.0),
         loss_iou=dict(type='GIoULoss', loss_weight=2.0),
         matcher=dict(

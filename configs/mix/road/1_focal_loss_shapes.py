@@ -2,7 +2,7 @@
 _base_ = '0_detr_shapes.py'
 model = dict(
     bbox_head=dict(
-        loss_cls=dict(_delete_=True, type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
+        loss_cls=dict(_delete_=True, type='mmdet_dab.SigmoidFocalLoss', alpha=0.25, gamma=2.0, loss_weight=1.0),
         background_weight=None,
         matcher=dict(
             costs=[

@@ -87,7 +87,7 @@ def mmdets(variant: str) -> nn.Module:
     return model
 
 
-def ours(variant: str) -> nn.Module:
+def ours(variant: str, recompute: bool = False) -> nn.Module:
     """Ours, with mmdet's weights, and for DC5 with mmdet's dilation, so that all compute the same."""
     from mmdet_dab import cli
     from mmdet_dab.checkpoints.mmdet_layout import MMDET
@@ -96,7 +96,8 @@ def ours(variant: str) -> nn.Module:
     state = mmdets(variant).state_dict()
     config = cli.load_config('configs/dab_detr_r50_50e.py', {})
     strides, dilations = VARIANTS[variant]
-    config.model.backbone.update(strides=strides, dilations=dilations, init_cfg=None)
+    config.model.backbone.update(strides=strides, dilations=dilations, init_cfg=None, with_cp=recompute)
+    config.model.encoder.recompute = recompute
     model = MODELS.build(config.model)
     model.load_state_dict(MMDET.convert(state).state, strict=True)
     return model
@@ -194,7 +195,12 @@ def train(build: Callable[[str], nn.Module], variant: str, scene: Scene, channel
     return step, lambda: losses
 
 
-MODELS = {'mmdet': mmdets, 'Hugging Face': huggingfaces, 'ours': ours}
+def recomputing(variant: str) -> nn.Module:
+    """Ours with activation checkpointing, as in ``configs/ablations/dab_detr_r50_dc5_recompute_50e.py``."""
+    return ours(variant, recompute=True)
+
+
+MODELS = {'mmdet': mmdets, 'Hugging Face': huggingfaces, 'ours': ours, 'recomputing': recomputing}
 
 
 def candidate(task: Callable[..., Any], name: str, *arguments: Any) -> Callable[[], Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmdet_dab.models.layers import MLP, xavier_matrices
 from mmdet_dab.models.structures import ImageTokens
@@ -65,6 +67,8 @@ class TransformerEncoder(BaseModule):
         embed_dims: width D.
         position_scale: multiply the cells' position by MLP(content) before every layer, one MLP for
             all (released code's ``query_scale`` of the encoder); False leaves it as it is (DETR).
+        recompute: in training, keep only what goes into a layer and compute the rest once more in the backward
+            pass (activation checkpointing): less memory, more time, the same gradients.
         init_cfg: see mmengine's BaseModule.
     """
 
@@ -74,6 +78,7 @@ class TransformerEncoder(BaseModule):
         layer: dict,
         embed_dims: int = 256,
         position_scale: bool = True,
+        recompute: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -85,6 +90,7 @@ class TransformerEncoder(BaseModule):
         self.contract = {'embed_dims': embed_dims}
         self.layers = ModuleList(MODELS.build(layer) for _ in range(num_layers))
         self.position_scale = MLP(embed_dims, embed_dims, embed_dims, 2) if position_scale else None
+        self.recompute = recompute
 
     def init_weights(self) -> None:
         """Xavier for the scale; the layers look after themselves."""
@@ -97,5 +103,8 @@ class TransformerEncoder(BaseModule):
         content, position = tokens.content, tokens.position
         for layer in self.layers:
             scaled = position if self.position_scale is None else position * self.position_scale(content)
-            content = layer(content, scaled, tokens)
+            if self.recompute and torch.is_grad_enabled():
+                content = checkpoint(layer, content, scaled, tokens, use_reentrant=False)
+            else:
+                content = layer(content, scaled, tokens)
         return replace(tokens, content=content)

@@ -344,3 +344,23 @@ def test_part_builds_alone_without_a_default_scope(path, monkeypatch):
         config = config[int(key)] if key.isdigit() else config[key]
     registry = TASK_UTILS if 'matcher' in path or 'initial' in path else MODELS
     assert type(registry.build(config)).__name__ == config.type.removeprefix('mmdet_dab.')
+
+
+def test_recomputed_activations_train_alike_in_less_memory():
+    """The same loss, gradients within rounding, and fewer tensors kept for the backward pass."""
+    found = []
+    for recompute in (False, True):
+        model = tiny.build(encoder=dict(recompute=recompute), backbone=dict(with_cp=recompute)).train()
+        batch, samples = tiny.batch()
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, kept=kept: kept.append(t.numel()) or t, lambda t: t):
+            loss = sum(model(batch, samples, mode='loss').values())
+        loss.backward()
+        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+        found.append((loss.item(), gradients, sum(kept)))
+    (loss, gradients, kept), (again, gradients_again, kept_less) = found
+    assert loss == again
+    assert gradients.keys() == gradients_again.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradients_again[name], gradient, rtol=1e-6, atol=1e-7)
+    assert kept_less < 0.8 * kept

@@ -44,15 +44,19 @@ def tasks(device: str) -> dict[str, dict[str, Candidate]]:
     }
 
 
+def distance(result: Measurement, base: Measurement) -> str:
+    """:func:`furthest`, for the table; Hugging Face's training losses are others, and not compared."""
+    losses = not isinstance(result.outcome[0], list)
+    return '—' if result is base or (losses and result.name == 'Hugging Face') else f'{furthest(result, base):.0e}'
+
+
 def furthest(result: Measurement, base: Measurement) -> float:
-    """How far the outputs are from the base's: of the losses relatively, of scores and boxes absolutely.
+    """How far the outputs are from the base's: of the first step's losses relatively, of scores and boxes absolutely.
 
     Boxes count in parts of the picture, and where the order of two equal scores differs, not at all.
     """
     if not isinstance(result.outcome[0], list):
-        if result.name == 'Hugging Face':
-            return float('nan')  # its losses are others
-        return max(abs(a - b) / abs(b) for a, b in zip(result.outcome, base.outcome, strict=True))
+        return abs(result.outcome[0] - base.outcome[0]) / abs(base.outcome[0])  # later ones grow apart by rounding
     (scores, boxes), (base_scores, base_boxes) = result.outcome, base.outcome
     distance = max(abs(a - b) for a, b in zip(scores, base_scores, strict=True))
     by_box = [
@@ -73,7 +77,7 @@ def report(title: str, results: list[Measurement]) -> str:
             f'{base.median / result.median:.2f} ×',
             f'{result.peak_gb:.2f} GB',
             f'{result.peak_gb / base.peak_gb:.2f} ×',
-            '—' if result is base else f'{furthest(result, base):.0e}',
+            distance(result, base),
         )
         for result in results
     ]

@@ -18,7 +18,15 @@ LITE = ['mmengine==0.10.7', 'mmcv-lite==2.1.0', 'mmdet==3.3.0', 'setuptools<81']
 # tools/convert_weights.py reads .safetensors, and writes for Hugging Face.
 CONVERT = ['safetensors>=0.4,<1']
 # transformers is the oracle of weights from and for Hugging Face; tried: 4.49.0, the first with DAB-DETR, and 5.23.0.
-DEV = [*CONVERT, 'transformers>=4.49,<6', 'pytest>=8,<10', 'ruff==0.17.6', 'mypy==2.4.1', 'tensorboard>=2.15']
+DEV = [
+    *CONVERT,
+    'transformers>=4.49,<6',
+    'pytest>=8,<10',
+    'pytest-xdist>=3.5,<4',
+    'ruff==0.17.6',
+    'mypy==2.4.1',
+    'tensorboard>=2.15',
+]
 
 setup(
     name='mmdet_dab',

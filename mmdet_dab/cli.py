@@ -270,8 +270,13 @@ def build_runner(cfg: Config, launcher: str) -> Runner:
     try:
         return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
-        reason = error.args[0] if error.args else type(error).__name__
-        raise UsageError(f'config {cfg.filename} cannot be built: {reason} (set {TRACEBACK}=1 to see where)') from error
+        raise cannot_be_built(cfg, error) from error
+
+
+def cannot_be_built(cfg: Config, error: Exception) -> UsageError:
+    """The sentence for a config that a part refuses."""
+    reason = error.args[0] if error.args else type(error).__name__
+    return UsageError(f'config {cfg.filename} cannot be built: {reason} (set {TRACEBACK}=1 to see where)')
 
 
 def _prepare_processes(cfg: Config) -> None:

@@ -42,7 +42,4 @@ def build_detector(cfg: Config) -> nn.Module:
     try:
         return MODELS.build(copy.deepcopy(cfg.model)).eval()
     except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = error.args[0] if error.args else type(error).__name__
-        raise cli.UsageError(
-            f'config {cfg.filename} cannot be built: {reason} (set {cli.TRACEBACK}=1 to see where)'
-        ) from error
+        raise cli.cannot_be_built(cfg, error) from error

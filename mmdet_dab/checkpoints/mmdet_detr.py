@@ -7,29 +7,17 @@ Truth: mmdet's models, given our weights through these tables, compute the same
 from __future__ import annotations
 
 from mmdet_dab.checkpoints.layout import Pairs, TwoWayLayout
+from mmdet_dab.checkpoints.mmdet_layout import BODY, CONDITIONAL_ATTENTION, ENCODER_ATTENTION
 
 #: What both have.
 COMMON: Pairs = (
-    ('backbone', 'backbone'),
-    ('neck', 'neck'),
-    ('encoder.layers.#.self_attn.attn.out_proj', 'encoder.layers.#.self_attention.out'),
-    ('encoder.layers.#.norms.0', 'encoder.layers.#.attention_norm'),
-    ('encoder.layers.#.norms.1', 'encoder.layers.#.feed_forward_norm'),
-    ('encoder.layers.#.ffn.layers.0.0', 'encoder.layers.#.feed_forward.expand'),
-    ('encoder.layers.#.ffn.layers.1', 'encoder.layers.#.feed_forward.shrink'),
-    ('decoder.layers.#.norms.0', 'decoder.layers.#.self_attention_norm'),
-    ('decoder.layers.#.norms.1', 'decoder.layers.#.cross_attention_norm'),
-    ('decoder.layers.#.norms.2', 'decoder.layers.#.feed_forward_norm'),
-    ('decoder.layers.#.ffn.layers.0.0', 'decoder.layers.#.feed_forward.expand'),
-    ('decoder.layers.#.ffn.layers.1', 'decoder.layers.#.feed_forward.shrink'),
-    ('decoder.post_norm', 'decoder.norm'),
+    *BODY,
     ('query_embedding.weight', 'query_generator.position'),
     ('bbox_head.fc_cls', 'bbox_head.class_branch'),
     ('bbox_head.reg_ffn.layers.0.0', 'bbox_head.box_branches.0.layers.0'),
     ('bbox_head.reg_ffn.layers.1', 'bbox_head.box_branches.0.layers.1'),
     ('bbox_head.fc_reg', 'bbox_head.box_branches.0.layers.2'),
 )
-ENCODER_ATTENTION: Pairs = (('encoder.layers.#.self_attn.attn', 'encoder.layers.#.self_attention'),)
 #: Of the head that both have, and DABDETR has not.
 HEAD_MARK = 'bbox_head.reg_ffn.layers.0.0.weight'
 
@@ -56,19 +44,7 @@ MMDET_CONDITIONAL_DETR = TwoWayLayout(
     marks=('query_embedding.weight', 'decoder.ref_point_head.layers.0.weight', HEAD_MARK),
     pairs=(
         *COMMON,
-        ('decoder.layers.#.self_attn.qcontent_proj', 'decoder.layers.#.self_attention.query_content'),
-        ('decoder.layers.#.self_attn.qpos_proj', 'decoder.layers.#.self_attention.query_position'),
-        ('decoder.layers.#.self_attn.kcontent_proj', 'decoder.layers.#.self_attention.key_content'),
-        ('decoder.layers.#.self_attn.kpos_proj', 'decoder.layers.#.self_attention.key_position'),
-        ('decoder.layers.#.self_attn.v_proj', 'decoder.layers.#.self_attention.value'),
-        ('decoder.layers.#.self_attn.out_proj', 'decoder.layers.#.self_attention.out'),
-        ('decoder.layers.#.cross_attn.qcontent_proj', 'decoder.layers.#.cross_attention.query_content'),
-        ('decoder.layers.#.cross_attn.qpos_proj', 'decoder.layers.#.cross_attention.query_position'),
-        ('decoder.layers.#.cross_attn.qpos_sine_proj', 'decoder.layers.#.cross_attention.query_sine'),
-        ('decoder.layers.#.cross_attn.kcontent_proj', 'decoder.layers.#.cross_attention.key_content'),
-        ('decoder.layers.#.cross_attn.kpos_proj', 'decoder.layers.#.cross_attention.key_position'),
-        ('decoder.layers.#.cross_attn.v_proj', 'decoder.layers.#.cross_attention.value'),
-        ('decoder.layers.#.cross_attn.out_proj', 'decoder.layers.#.cross_attention.out'),
+        *CONDITIONAL_ATTENTION,
         ('decoder.ref_point_head', 'query_generator.point'),
         ('decoder.query_scale', 'decoder.positional_query.content_scale'),
     ),

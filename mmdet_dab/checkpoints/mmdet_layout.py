@@ -5,7 +5,42 @@ Truth: mmdet's model, given our weights through this table, computes the same (`
 
 from __future__ import annotations
 
-from mmdet_dab.checkpoints.layout import TwoWayLayout
+from mmdet_dab.checkpoints.layout import Pairs, TwoWayLayout
+
+#: What mmdet's DETR, ConditionalDETR and DABDETR share.
+BODY: Pairs = (
+    ('backbone', 'backbone'),
+    ('neck', 'neck'),
+    ('encoder.layers.#.self_attn.attn.out_proj', 'encoder.layers.#.self_attention.out'),
+    ('encoder.layers.#.norms.0', 'encoder.layers.#.attention_norm'),
+    ('encoder.layers.#.norms.1', 'encoder.layers.#.feed_forward_norm'),
+    ('encoder.layers.#.ffn.layers.0.0', 'encoder.layers.#.feed_forward.expand'),
+    ('encoder.layers.#.ffn.layers.1', 'encoder.layers.#.feed_forward.shrink'),
+    ('decoder.layers.#.norms.0', 'decoder.layers.#.self_attention_norm'),
+    ('decoder.layers.#.norms.1', 'decoder.layers.#.cross_attention_norm'),
+    ('decoder.layers.#.norms.2', 'decoder.layers.#.feed_forward_norm'),
+    ('decoder.layers.#.ffn.layers.0.0', 'decoder.layers.#.feed_forward.expand'),
+    ('decoder.layers.#.ffn.layers.1', 'decoder.layers.#.feed_forward.shrink'),
+    ('decoder.post_norm', 'decoder.norm'),
+)
+#: The decoder's attentions of ConditionalDETR and DABDETR.
+CONDITIONAL_ATTENTION: Pairs = (
+    ('decoder.layers.#.self_attn.qcontent_proj', 'decoder.layers.#.self_attention.query_content'),
+    ('decoder.layers.#.self_attn.qpos_proj', 'decoder.layers.#.self_attention.query_position'),
+    ('decoder.layers.#.self_attn.kcontent_proj', 'decoder.layers.#.self_attention.key_content'),
+    ('decoder.layers.#.self_attn.kpos_proj', 'decoder.layers.#.self_attention.key_position'),
+    ('decoder.layers.#.self_attn.v_proj', 'decoder.layers.#.self_attention.value'),
+    ('decoder.layers.#.self_attn.out_proj', 'decoder.layers.#.self_attention.out'),
+    ('decoder.layers.#.cross_attn.qcontent_proj', 'decoder.layers.#.cross_attention.query_content'),
+    ('decoder.layers.#.cross_attn.qpos_proj', 'decoder.layers.#.cross_attention.query_position'),
+    ('decoder.layers.#.cross_attn.qpos_sine_proj', 'decoder.layers.#.cross_attention.query_sine'),
+    ('decoder.layers.#.cross_attn.kcontent_proj', 'decoder.layers.#.cross_attention.key_content'),
+    ('decoder.layers.#.cross_attn.kpos_proj', 'decoder.layers.#.cross_attention.key_position'),
+    ('decoder.layers.#.cross_attn.v_proj', 'decoder.layers.#.cross_attention.value'),
+    ('decoder.layers.#.cross_attn.out_proj', 'decoder.layers.#.cross_attention.out'),
+)
+#: Query, key and value in one tensor there.
+ENCODER_ATTENTION: Pairs = (('encoder.layers.#.self_attn.attn', 'encoder.layers.#.self_attention'),)
 
 MMDET = TwoWayLayout(
     name='mmdet',
@@ -16,35 +51,11 @@ MMDET = TwoWayLayout(
         'bbox_head.fc_reg.layers.0.weight',
     ),
     pairs=(
-        ('backbone', 'backbone'),
-        ('neck', 'neck'),
+        *BODY,
+        *CONDITIONAL_ATTENTION,
         ('encoder.query_scale', 'encoder.position_scale'),
-        ('encoder.layers.#.self_attn.attn.out_proj', 'encoder.layers.#.self_attention.out'),
-        ('encoder.layers.#.norms.0', 'encoder.layers.#.attention_norm'),
-        ('encoder.layers.#.norms.1', 'encoder.layers.#.feed_forward_norm'),
-        ('encoder.layers.#.ffn.layers.0.0', 'encoder.layers.#.feed_forward.expand'),
         ('encoder.layers.#.ffn.layers.0.1', 'encoder.layers.#.feed_forward.activation'),
-        ('encoder.layers.#.ffn.layers.1', 'encoder.layers.#.feed_forward.shrink'),
-        ('decoder.layers.#.norms.0', 'decoder.layers.#.self_attention_norm'),
-        ('decoder.layers.#.norms.1', 'decoder.layers.#.cross_attention_norm'),
-        ('decoder.layers.#.norms.2', 'decoder.layers.#.feed_forward_norm'),
-        ('decoder.layers.#.self_attn.qcontent_proj', 'decoder.layers.#.self_attention.query_content'),
-        ('decoder.layers.#.self_attn.qpos_proj', 'decoder.layers.#.self_attention.query_position'),
-        ('decoder.layers.#.self_attn.kcontent_proj', 'decoder.layers.#.self_attention.key_content'),
-        ('decoder.layers.#.self_attn.kpos_proj', 'decoder.layers.#.self_attention.key_position'),
-        ('decoder.layers.#.self_attn.v_proj', 'decoder.layers.#.self_attention.value'),
-        ('decoder.layers.#.self_attn.out_proj', 'decoder.layers.#.self_attention.out'),
-        ('decoder.layers.#.cross_attn.qcontent_proj', 'decoder.layers.#.cross_attention.query_content'),
-        ('decoder.layers.#.cross_attn.qpos_proj', 'decoder.layers.#.cross_attention.query_position'),
-        ('decoder.layers.#.cross_attn.qpos_sine_proj', 'decoder.layers.#.cross_attention.query_sine'),
-        ('decoder.layers.#.cross_attn.kcontent_proj', 'decoder.layers.#.cross_attention.key_content'),
-        ('decoder.layers.#.cross_attn.kpos_proj', 'decoder.layers.#.cross_attention.key_position'),
-        ('decoder.layers.#.cross_attn.v_proj', 'decoder.layers.#.cross_attention.value'),
-        ('decoder.layers.#.cross_attn.out_proj', 'decoder.layers.#.cross_attention.out'),
-        ('decoder.layers.#.ffn.layers.0.0', 'decoder.layers.#.feed_forward.expand'),
         ('decoder.layers.#.ffn.layers.0.1', 'decoder.layers.#.feed_forward.activation'),
-        ('decoder.layers.#.ffn.layers.1', 'decoder.layers.#.feed_forward.shrink'),
-        ('decoder.post_norm', 'decoder.norm'),
         ('decoder.ref_point_head', 'decoder.positional_query.learned'),
         ('decoder.query_scale.layers', 'decoder.positional_query.content_scale.layers'),
         ('decoder.query_scale.weight', 'decoder.positional_query.layer_scale'),
@@ -54,7 +65,7 @@ MMDET = TwoWayLayout(
         ('bbox_head.fc_reg', 'bbox_head.box_branches.0'),
     ),
     anchors='query_embedding.weight',
-    packed=(('encoder.layers.#.self_attn.attn', 'encoder.layers.#.self_attention'),),
+    packed=ENCODER_ATTENTION,
     remarks=(
         "mmdet's decoder clamps σ⁻¹ at 1e-5, ours at 1e-3 as the authors' does: for the same figures also where an "
         'anchor is within 1e-3 of the border, set model.decoder.anchor_update.eps=1e-5',

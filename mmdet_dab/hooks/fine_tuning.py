@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -116,7 +115,7 @@ def report_differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
             f'(it starts with {listed(list(state))})'
         )
     # Batch norm's counter of batches: older checkpoints and the released ones do without.
-    missing = [name for name in own if name not in state and not re.search(r'num_batches_tracked$', name)]
+    missing = [name for name in own if name not in state and not name.endswith('num_batches_tracked')]
     unexpected = [name for name in state if name not in own]
     for tensors, what in (
         (missing, f'of the {len(own)} tensors of the model are not in the checkpoint, and keep their start'),

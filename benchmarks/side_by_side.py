@@ -192,14 +192,18 @@ def keep(name: str, text: str, data: Any, publish: bool) -> None:
     print(f'\n{text}\n', flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f'{name}.json').write_text(json.dumps(data, indent=1))
-    if not publish:
-        return
+    if publish:
+        write_between_marks(PAGE, name, text)
+
+
+def write_between_marks(page: Path, name: str, text: str) -> None:
+    """Put Markdown into a page, between the marks ``<!-- name: begin -->`` and ``<!-- name: end -->``."""
     begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
-    page = PAGE.read_text()
-    if begin not in page or end not in page:
-        raise SystemExit(f'error: {PAGE} lacks the marks {begin} and {end} to write between')
-    before, rest = page.split(begin)
-    PAGE.write_text(f'{before}{begin}\n{text}\n{end}{rest.split(end)[1]}')
+    found = page.read_text()
+    if begin not in found or end not in found:
+        raise SystemExit(f'error: {page} lacks the marks {begin} and {end} to write between')
+    before, rest = found.split(begin)
+    page.write_text(f'{before}{begin}\n{text}\n{end}{rest.split(end)[1]}')
 
 
 def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:

@@ -1,0 +1,261 @@
+"""Train the runs of a study with several seeds, and show AP over time: ``python -m benchmarks.training road_shapes``.
+
+A study is a file in ``benchmarks/studies/``: which configs, with which options, on which budget. What is finished is
+kept, so that a study that was interrupted goes on, and several processes may work at the same one. ``--publish``
+draws its plot and writes its table into its page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import matplotlib
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
+from benchmarks import side_by_side
+from mmdet_dab import cli
+
+STUDIES = ROOT / 'benchmarks' / 'studies'
+#: Finished runs; part of the repository, so that tables and plots can be drawn again without training.
+RESULTS = ROOT / 'benchmarks' / 'results'
+WORK = ROOT / 'work_dirs' / 'studies'
+
+
+class Study:
+    """A study's file, read: ``page``, ``seeds``, ``runs`` (name -> config and options) and ``options`` for all.
+
+    Args:
+        name: of the file in ``benchmarks/studies``, without ``.py``.
+    """
+
+    def __init__(self, name: str) -> None:
+        path = STUDIES / f'{name}.py'
+        if not path.exists():
+            found = ', '.join(sorted(file.stem for file in STUDIES.glob('*.py')))
+            raise cli.UsageError(f'there is no study {path}; there are: {found}')
+        settings = Config.fromfile(path)
+        self.name = name
+        self.page = ROOT / settings.page
+        self.runs: dict[str, dict] = settings.runs
+        self.seeds: list[int] = settings.seeds
+        self.options: dict[str, Any] = settings.get('options', {})
+        self.about: str = settings.about
+
+    def config(self, run: str, seed: int) -> Config:
+        """The config of a run; everything that draws or fills the disk is off."""
+        chosen = self.runs[run]
+        options = {**self.options, **chosen.get('options', {}), 'randomness.seed': seed}
+        cfg = cli.load_config(str(ROOT / chosen['config']), options)
+        cfg.work_dir = str(WORK / self.name / f'{run} {seed}')
+        cfg.default_hooks.visualization.draw = False
+        if not chosen.get('keep_checkpoint'):
+            cfg.default_hooks.checkpoint.update(interval=10**9, save_best=None, save_last=False)
+        # Batches are made in the training's own process: its CPU time is then all that the run took.
+        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+            loader.update(num_workers=0, persistent_workers=False)
+        return cfg
+
+    def file(self, run: str, seed: int) -> Path:
+        return RESULTS / self.name / f'{run} {seed}.json'
+
+    def missing(self, names: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
+        """What is not finished: seed by seed, so that all runs have one before any has two."""
+        for seed in seeds:
+            for run in names:
+                if not self.file(run, seed).exists():
+                    yield run, seed
+
+    def results(self, run: str) -> list[dict]:
+        """The finished runs of all seeds."""
+        return [json.loads(path.read_text()) for seed in self.seeds if (path := self.file(run, seed)).exists()]
+
+
+class CurveHook(Hook):
+    """Notes AP at every validation, with the CPU seconds that training took until then; validation is not counted."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.points: list[dict[str, float]] = []
+        self.outside = 0.0
+
+    def before_train(self, runner: Runner) -> None:
+        self.start = time.process_time()
+
+    def before_val(self, runner: Runner) -> None:
+        self.pause = time.process_time()
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        found = metrics or {}
+        point = {
+            'step': runner.iter,
+            'seconds': self.pause - self.start - self.outside,
+            'AP': found['coco/bbox_mAP'],
+            'AP50': found['coco/bbox_mAP_50'],
+        }
+        self.points.append({key: round(value, 4) for key, value in point.items()})
+
+    def after_val(self, runner: Runner) -> None:
+        self.outside += time.process_time() - self.pause
+
+
+def train(study: Study, run: str, seed: int) -> None:
+    """One run, in this process; its curve goes to the study's results."""
+    torch.set_num_threads(1)
+    runner = cli.build_runner(study.config(run, seed), 'none')
+    curve = CurveHook()
+    runner.register_hook(curve)
+    runner.train()
+    result = {'run': run, 'seed': seed, 'curve': curve.points, 'machine': side_by_side.machine(1)}
+    path = study.file(run, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + '\n')
+
+
+def train_missing(study: Study, names: Sequence[str], seeds: Sequence[int]) -> None:
+    """All runs that are neither finished nor under way in another process."""
+    (WORK / study.name).mkdir(parents=True, exist_ok=True)
+    for run, seed in study.missing(names, seeds):
+        lock = WORK / study.name / f'{run} {seed}.pid'
+        if study.file(run, seed).exists() or not take(lock):
+            continue
+        try:
+            start = time.perf_counter()
+            command = [sys.executable, '-m', 'benchmarks.training', study.name, '--only', run, '--seeds', str(seed)]
+            log = WORK / study.name / f'{run} {seed}.log'
+            with log.open('w') as out:
+                code = subprocess.run([*command, '--here'], cwd=ROOT, stdout=out, stderr=out, check=False).returncode
+            if code:
+                print(f'{study.name}: {run}, seed {seed}: failed, see {log}', flush=True)
+                continue
+            last = json.loads(study.file(run, seed).read_text())['curve'][-1]
+            print(
+                f'{study.name}: {run}, seed {seed}: AP {last["AP"]:.3f}, AP50 {last["AP50"]:.3f} '
+                f'({last["seconds"]:.0f} s of CPU time, {time.perf_counter() - start:.0f} s in all)',
+                flush=True,
+            )
+        finally:
+            lock.unlink()
+
+
+def take(lock: Path) -> bool:
+    """Whether this process may do what the lock stands for; a lock whose process is gone counts for nothing."""
+    try:
+        with lock.open('x') as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        holder = lock.read_text()
+        if not holder or Path(f'/proc/{holder}').exists():
+            return False
+        lock.write_text(str(os.getpid()))
+    return True
+
+
+# --- What came out
+
+
+def at(curve: Sequence[dict], part: float, key: str) -> float:
+    """The value at the last validation within this part of the steps."""
+    within = [point for point in curve if point['step'] <= part * curve[-1]['step'] + 0.5]
+    return within[-1][key] if within else float('nan')
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean, and what lies between least and greatest."""
+    values = [max(value, 0.0) for value in values]  # COCO's -1 stands for no prediction at all
+    return f'{statistics.mean(values):.3f} ({min(values):.3f} – {max(values):.3f})'
+
+
+def table(study: Study) -> str:
+    """AP after a quarter, half and all of the budget."""
+    rows = []
+    for run in study.runs:
+        curves = [result['curve'] for result in study.results(run)]
+        if not curves:
+            continue
+        cells = [spread([at(curve, part, 'AP') for curve in curves]) for part in (0.25, 0.5, 1)]
+        seconds = statistics.mean(curve[-1]['seconds'] for curve in curves)
+        cells += [spread([curve[-1]['AP50'] for curve in curves]), f'{seconds:.0f} s', str(len(curves))]
+        rows.append((run, *cells))
+    header = ('', 'AP after ¼', 'AP after ½', 'AP at the end', 'AP50 at the end', 'training', 'seeds')
+    return side_by_side.table(header, rows)
+
+
+def plot(study: Study, path: Path) -> None:
+    """AP over CPU time: the mean of the seeds, and a band from the least to the greatest."""
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    names = [run for run in study.runs if study.results(run)]
+    colours = plt.get_cmap('turbo')([(index + 0.5) / len(names) for index in range(len(names))])
+    figure, axes = plt.subplots(figsize=(9, 5.5))
+    for name, colour in zip(names, colours, strict=True):
+        curves = [result['curve'] for result in study.results(name)]
+        points = list(zip(*curves, strict=True))
+        minutes = [statistics.mean(point['seconds'] for point in same) / 60 for same in points]
+        values = [[max(point['AP'], 0) for point in same] for same in points]
+        mean = [statistics.mean(same) for same in values]
+        axes.plot(minutes, mean, color=colour, marker='.', label=f'{name}: {mean[-1]:.3f}')
+        axes.fill_between(minutes, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
+    axes.set(xlabel='CPU minutes of training, one thread', ylabel='AP on val', xlim=(0, None), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(title='mean AP at the end', fontsize=9, loc='upper left')
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def publish(study: Study) -> None:
+    """The plot beside the page, the table between the marks of the study in it."""
+    picture = ROOT / 'docs' / 'images' / f'{study.name}.png'
+    plot(study, picture)
+    first = next(result for run in study.runs for result in study.results(run))
+    text = (
+        f'![AP over training time]({os.path.relpath(picture, study.page.parent)})\n\n{table(study)}\n\n'
+        f'{study.about} Mean of the seeds, least and greatest in brackets. `python -m benchmarks.training {study.name}` '
+        f'trains what is missing in `benchmarks/results/{study.name}`, `--publish` draws and writes this. '
+        f'{first["machine"]}.'
+    )
+    side_by_side.write_between_marks(study.page, study.name, text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('study', help='name of a file in benchmarks/studies')
+    parser.add_argument('--only', nargs='+', metavar='RUN', help='these runs of the study')
+    parser.add_argument('--seeds', nargs='+', type=int, help='these seeds; default: those of the study')
+    parser.add_argument('--publish', action='store_true', help='write plot and table of what is finished; no training')
+    parser.add_argument('--here', action='store_true', help='train in this process, whatever is finished or under way')
+    args = parser.parse_args()
+    study = Study(args.study)
+    names, seeds = args.only or list(study.runs), args.seeds or study.seeds
+    if unknown := set(names) - set(study.runs):
+        raise cli.UsageError(f'--only {sorted(unknown)[0]}: not in study {study.name}, which has {list(study.runs)}')
+    if args.publish:
+        publish(study)
+    elif args.here:
+        for name in names:
+            for seed in seeds:
+                train(study, name, seed)
+    else:
+        train_missing(study, names, seeds)
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -18,9 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import matplotlib
 import torch
 from mmengine.config import Config
@@ -31,6 +28,7 @@ import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from benchmarks import side_by_side
 from mmdet_dab import cli
 
+ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / 'benchmarks' / 'studies'
 #: Finished runs; part of the repository, so that tables and plots can be drawn again without training.
 RESULTS = ROOT / 'benchmarks' / 'results'
@@ -228,9 +226,9 @@ def publish(study: Study) -> None:
     first = next(result for run in study.runs for result in study.results(run))
     text = (
         f'![AP over training time]({os.path.relpath(picture, study.page.parent)})\n\n{table(study)}\n\n'
-        f'{study.about} Mean of the seeds, least and greatest in brackets. `python -m benchmarks.training {study.name}` '
-        f'trains what is missing in `benchmarks/results/{study.name}`, `--publish` draws and writes this. '
-        f'{first["machine"]}.'
+        f'{study.about} Mean of the seeds, least and greatest in brackets. {first["machine"]}. '
+        f'`python -m benchmarks.training {study.name}` trains what is missing in `benchmarks/results/{study.name}`, '
+        'with `--publish` it draws and writes this.'
     )
     side_by_side.write_between_marks(study.page, study.name, text)
 

@@ -58,7 +58,10 @@ class AnchorQueryGenerator(BaseModule):
             )
         self.contract = {'embed_dims': embed_dims, 'query_kind': 'anchors', 'anchor_dims': anchor_dims}
         self.embed_dims = embed_dims
-        logits = TASK_UTILS.build(initial_anchors)(num_queries)
+        self.initial_anchors = TASK_UTILS.build(initial_anchors)
+        # A strategy that reads data waits for init_weights: a trained model is built without them.
+        known = not getattr(self.initial_anchors, 'reads_data', False)
+        logits = self.initial_anchors(num_queries) if known else torch.randn(num_queries, 4)
         centers, sizes = logits[:, :2].clone(), logits[:, 2:].clone()
         if fixed_centers:
             self.register_buffer('centers', centers)
@@ -67,6 +70,16 @@ class AnchorQueryGenerator(BaseModule):
         self.sizes = nn.Parameter(sizes) if anchor_dims == 4 else None
         self.content = nn.Parameter(torch.randn(num_queries, embed_dims)) if learned_content else None
         self.patterns = nn.Parameter(torch.randn(num_patterns, embed_dims)) if num_patterns else None
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Place the anchors where the strategy reads the training data."""
+        if getattr(self.initial_anchors, 'reads_data', False):
+            logits = self.initial_anchors(len(self.centers))
+            self.centers.copy_(logits[:, :2])
+            if self.sizes is not None:
+                self.sizes.copy_(logits[:, 2:])
+        super().init_weights()
 
     def anchors(self) -> Tensor:
         """(A, anchor_dims), the anchors before the first layer: cx cy (w h) in 0..1."""

@@ -1,6 +1,7 @@
 """The detector and its parts, one idea of the paper per file."""
 
 from mmdet_dab.models.anchor_update import AnchorUpdate
+from mmdet_dab.models.assigner import MatcherAssigner
 from mmdet_dab.models.attention import (
     CellSelfAttention,
     ConditionalCrossAttention,
@@ -18,10 +19,20 @@ from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
 from mmdet_dab.models.focal_loss import SigmoidFocalLoss
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.image_tokens import ImageTokenizer
-from mmdet_dab.models.initial_anchors import GridAnchors, NormalAnchors, UniformAnchors
+from mmdet_dab.models.initial_anchors import BoxAnchors, GridAnchors, NormalAnchors, UniformAnchors
 from mmdet_dab.models.initial_weights import DirectedAttention, UnitPositionScale
 from mmdet_dab.models.layers import FeedForward
 from mmdet_dab.models.matcher import BoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianMatcher
+from mmdet_dab.models.mixed_detr import MixedConditionalDETR, MixedDeformableDETR, MixedDETR
+from mmdet_dab.models.mmdet_parts import (
+    MMDetConditionalDecoder,
+    MMDetDecoder,
+    MMDetDeformableDecoder,
+    MMDetDeformableEncoder,
+    MMDetEncoder,
+    MMDetHead,
+    MMDetPointQueryGenerator,
+)
 from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 from mmdet_dab.models.positional_query import (
     AnchorPositionalQuery,
@@ -41,6 +52,7 @@ __all__ = [
     'AnchorPositionalQuery',
     'AnchorQueryGenerator',
     'AnchorUpdate',
+    'BoxAnchors',
     'BoxL1Cost',
     'CellSelfAttention',
     'ClassificationCost',
@@ -68,6 +80,17 @@ __all__ = [
     'ImageTokens',
     'LearnedPositionalQuery',
     'LearnedQueryGenerator',
+    'MMDetConditionalDecoder',
+    'MMDetDecoder',
+    'MMDetDeformableDecoder',
+    'MMDetDeformableEncoder',
+    'MMDetEncoder',
+    'MMDetHead',
+    'MMDetPointQueryGenerator',
+    'MatcherAssigner',
+    'MixedConditionalDETR',
+    'MixedDETR',
+    'MixedDeformableDETR',
     'NormalAnchors',
     'PredictedPointQueryGenerator',
     'Queries',

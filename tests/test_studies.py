@@ -1,0 +1,124 @@
+"""Studies: each can be trained, what is finished is kept, and the tables say what the curves say."""
+
+import json
+import os
+
+import pytest
+
+from benchmarks import training
+from benchmarks.training import Study, at, spread, table, take
+from mmdet_dab.cli import UsageError
+from mmdet_dab.registry import MODELS
+
+STUDIES = sorted(path.stem for path in training.STUDIES.glob('*.py'))
+RUNS = [(name, run) for name in STUDIES for run in Study(name).runs]
+TINY = """
+page = 'page.md'
+about = 'Three steps.'
+seeds = [0, 1]
+runs = {'one': dict(config='configs/shapes/dab_detr_shapes_5min.py'), 'two': dict(config='', options={})}
+options = {
+    'train_cfg.max_iters': 3,
+    'train_cfg.val_interval': 2,
+    'param_scheduler.0.end': 1,
+    'param_scheduler.1.begin': 1,
+    'param_scheduler.1.end': 3,
+    'train_dataloader.batch_size': 2,
+    'val_dataloader.dataset.num_images': 4,
+}
+"""
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study of a few steps, with folders of its own."""
+    (tmp_path / 'tiny.py').write_text(TINY)
+    monkeypatch.setattr(training, 'STUDIES', tmp_path)
+    monkeypatch.setattr(training, 'RESULTS', tmp_path / 'results')
+    monkeypatch.setattr(training, 'WORK', tmp_path / 'work')
+    return Study('tiny')
+
+
+def curve(*points):
+    return [{'step': step, 'seconds': 60.0 * step, 'AP': ap, 'AP50': 2 * ap} for step, ap in points]
+
+
+def keep(study, run, seed, *points):
+    file = study.file(run, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({'run': run, 'seed': seed, 'curve': curve(*points), 'machine': 'A machine'}))
+
+
+@pytest.mark.parametrize(('name', 'run'), RUNS, ids=[f'{name}: {run}' for name, run in RUNS])
+def test_every_run_of_every_study_builds(name, run):
+    config = Study(name).config(run, seed=3)
+    assert config.randomness.seed == 3
+    assert config.model.bbox_head.num_classes == len(config.train_dataloader.dataset.metainfo.classes)
+    MODELS.build(config.model)
+
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_every_study_has_its_place_in_a_page(name):
+    page = Study(name).page.read_text()
+    assert f'<!-- {name}: begin -->' in page
+    assert f'<!-- {name}: end -->' in page
+
+
+def test_a_run_leaves_its_curve(study):
+    training.train(study, 'one', 0)
+    result = json.loads(study.file('one', 0).read_text())
+    assert [point['step'] for point in result['curve']] == [2, 3]
+    first, last = (point['seconds'] for point in result['curve'])
+    assert 0 < first < last
+    assert list(study.missing(['one'], [0, 1])) == [('one', 1)]
+
+
+def test_what_is_missing_comes_seed_by_seed(study):
+    keep(study, 'two', 0, (1, 0.1))
+    assert list(study.missing(list(study.runs), study.seeds)) == [('one', 0), ('one', 1), ('two', 1)]
+
+
+def test_table_by_hand(study):
+    """Steps 1 to 8: a quarter is step 2, half is step 4; -1 is COCO's word for nothing found."""
+    keep(study, 'one', 0, (1, -1.0), (2, 0.1), (4, 0.2), (8, 0.3))
+    keep(study, 'one', 1, (1, 0.0), (2, 0.3), (4, 0.2), (8, 0.4))
+    row = table(study).splitlines()[2]
+    assert row == (
+        '| one | 0.200 (0.100 – 0.300) | 0.200 (0.200 – 0.200) | 0.350 (0.300 – 0.400) | 0.700 (0.600 – 0.800) '
+        '| 480 s | 2 |'
+    )
+    assert spread([-1.0, 0.2]) == '0.100 (0.000 – 0.200)'
+    assert at(curve((4, 0.2), (8, 0.3)), 0.5, 'AP') == 0.2
+
+
+def test_plot_and_table_go_to_the_page(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, 'ROOT', tmp_path)
+    page = tmp_path / 'page.md'
+    page.write_text('Before\n<!-- tiny: begin -->\nold\n<!-- tiny: end -->\nAfter\n')
+    study.page = page
+    keep(study, 'one', 0, (2, 0.1), (4, 0.2))
+    keep(study, 'one', 1, (2, 0.2), (4, 0.3))
+    training.publish(study)
+    text = page.read_text()
+    assert text.startswith('Before\n')
+    assert text.endswith('After\n')
+    assert 'old' not in text
+    assert '| one | ' in text
+    assert (tmp_path / 'docs/images/tiny.png').stat().st_size > 5000
+
+
+def test_two_processes_do_not_train_the_same_run(tmp_path):
+    lock = tmp_path / 'one.pid'
+    assert take(lock)
+    assert not take(lock)
+    lock.write_text('999999999')  # of a process that is gone
+    assert take(lock)
+    assert lock.read_text() == str(os.getpid())
+
+
+def test_unknown_names_end_in_a_sentence(study, monkeypatch):
+    with pytest.raises(UsageError, match=r'no study .*nothing\.py; there are: tiny'):
+        Study('nothing')
+    monkeypatch.setattr('sys.argv', ['training', 'tiny', '--only', 'three'])
+    with pytest.raises(UsageError, match='--only three: not in study tiny'):
+        training.main()

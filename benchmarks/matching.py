@@ -33,9 +33,13 @@ def truth(device: str) -> list:
     return samples
 
 
-def mmdets_losses(device: str) -> Any:
-    """mmdet: picture by picture, layer by layer."""
+def mmdets_losses(device: str, our_assigner: bool = False) -> Any:
+    """mmdet: picture by picture, layer by layer; with its own assigner or with ours."""
     head = mmdets('r50').bbox_head.to(device)
+    if our_assigner:
+        from mmdet_dab.models import MatcherAssigner
+
+        head.assigner = MatcherAssigner(_our_head().matcher)
     logits, boxes = outputs(device)
     samples = truth(device)
     instances, metas = [sample.gt_instances for sample in samples], [sample.metainfo for sample in samples]
@@ -45,7 +49,6 @@ def mmdets_losses(device: str) -> Any:
 def our_losses(device: str) -> Any:
     """Ours: all layers and pictures at once."""
     mmdets('r50')  # registers mmdet's scope
-    from mmdet_dab import cli
     from mmdet_dab.models import SetPredictionHead
     from mmdet_dab.registry import MODELS
 
@@ -56,13 +59,20 @@ def our_losses(device: str) -> Any:
             return output.logits, output.boxes
 
     MODELS.register_module(module=GivenOutputs)
-    config = cli.load_config('configs/dab_detr_r50_50e.py', {}).model.bbox_head
+    config = _our_head()
     config.type = 'mmdet_dab.GivenOutputs'
     head = MODELS.build(config).to(device)
     logits, boxes = outputs(device)
     output = SimpleNamespace(logits=logits, boxes=boxes, queries=SimpleNamespace(denoising=None))
     samples = truth(device)
     return _step(lambda: head.loss(output, samples), logits, boxes)
+
+
+def _our_head() -> Any:
+    """The config of our head."""
+    from mmdet_dab import cli
+
+    return cli.load_config('configs/dab_detr_r50_50e.py', {}).model.bbox_head
 
 
 def _step(losses: Any, logits: Tensor, boxes: Tensor) -> Any:
@@ -82,7 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     side_by_side.add_arguments(parser, rounds=15)
     args = parser.parse_args()
-    candidates = {'mmdet': partial(mmdets_losses, args.device), 'ours': partial(our_losses, args.device)}
+    candidates = {
+        'mmdet': partial(mmdets_losses, args.device),
+        'mmdet, our assigner': partial(mmdets_losses, args.device, our_assigner=True),
+        'ours': partial(our_losses, args.device),
+    }
     results = side_by_side.measure(candidates, args.rounds, args.threads, args.device)
     base = results[0]
     rows = []

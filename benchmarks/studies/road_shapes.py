@@ -1,6 +1,6 @@
 # The road from DETR to DAB-DETR and DN-DETR on drawn shapes: the configs of configs/mix/road.
 page = 'docs/convergence.md'
-about = 'Drawn shapes, 1,000 steps of 8 pictures, AP on 200 others.'
+about = 'Drawn shapes, 2,000 steps of 8 pictures, AP on 200 others.'
 seeds = [0, 1, 2]
 runs = {
     '0 DETR': dict(config='configs/mix/road/0_detr_shapes.py'),
@@ -13,4 +13,4 @@ runs = {
     '7 + temperature 20': dict(config='configs/mix/road/7_temperature_shapes.py'),
     '8 + denoising': dict(config='configs/mix/road/8_denoising_shapes.py'),
 }
-options = {'train_cfg.max_iters': 1000, 'train_cfg.val_interval': 100, 'param_scheduler.1.end': 1000}
+options = {'train_cfg.val_interval': 200}

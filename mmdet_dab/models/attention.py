@@ -116,6 +116,8 @@ class CellSelfAttention(PlacedAttention):
     For one feature level: every cell looks at every other, which four levels of them make too many.
     """
 
+    role = 'encoder self-attention'
+
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
     ) -> None:
@@ -142,6 +144,8 @@ class CellSelfAttention(PlacedAttention):
 class QuerySelfAttention(PlacedAttention):
     """Self-attention of the decoder without a projection for each term: Q = K = C + P, V = C (as in DETR)."""
 
+    role = 'decoder self-attention'
+
     def forward(self, content: Tensor, position: QueryPosition, mask: Tensor | None = None) -> Tensor:
         """Let the queries look at one another.
 
@@ -160,6 +164,14 @@ class QuerySelfAttention(PlacedAttention):
 @MODELS.register_module()
 class QueryCrossAttention(PlacedAttention):
     """Cross-attention of the decoder with one projection of content and position: Q = C + P, K = F + P_F (DETR)."""
+
+    role = 'decoder cross-attention'
+
+    def __init__(
+        self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
+    ) -> None:
+        super().__init__(embed_dims, num_heads, dropout, init_cfg)
+        self.contract['sine_code'] = False
 
     def forward(self, content: Tensor, position: QueryPosition, anchors: Tensor, tokens: ImageTokens) -> Tensor:
         """Let the queries look at the picture.
@@ -180,6 +192,8 @@ class QueryCrossAttention(PlacedAttention):
 @MODELS.register_module()
 class ConditionalSelfAttention(MultiHeadAttention):
     """Self-attention of the decoder: Q = K = C + P, V = C, with a projection for each term (eq. 3)."""
+
+    role = 'decoder self-attention'
 
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
@@ -223,6 +237,8 @@ class ConditionalCrossAttention(MultiHeadAttention):
             content says nothing yet, and only there.
         init_cfg: see mmengine's BaseModule.
     """
+
+    role = 'decoder cross-attention'
 
     def __init__(
         self,

@@ -26,6 +26,8 @@ class SigmoidScores:
 
     def loss(self, criterion: Callable[..., Tensor], logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (L, B, N, C) and labels (L, B, N) -> (L,), summed over pictures, queries and classes."""
+        if getattr(criterion, 'sums_rows', False):
+            return criterion(logits.flatten(1, 2), labels.flatten(1, 2))
         # A target as wide as the logits: then mmdet's focal loss needs no compiled mmcv on a GPU either.
         truth = logits.new_zeros(*labels.shape, self.num_classes + 1).scatter_(-1, labels[..., None], 1)[..., :-1]
         loss = criterion(logits.flatten(0, 2), truth.flatten(0, 2), reduction_override='none')

@@ -33,6 +33,7 @@ class DecoderLayer(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.contract = {'embed_dims': embed_dims}
+        self.roles = {'self_attention': 'decoder self-attention', 'cross_attention': 'decoder cross-attention'}
         self.self_attention = MODELS.build(self_attention)
         self.cross_attention = MODELS.build(cross_attention)
         self.feed_forward = MODELS.build(feed_forward)

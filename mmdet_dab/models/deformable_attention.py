@@ -176,6 +176,8 @@ class DeformableAttention(BaseModule):
 class DeformableCellAttention(DeformableAttention):
     """Self-attention of the encoder: a cell looks around its own place, on every level; an offset of 1 is a cell."""
 
+    role = 'encoder self-attention'
+
     def forward(self, content: Tensor, position: Tensor, tokens: ImageTokens) -> Tensor:
         """Let every cell look around itself.
 
@@ -201,6 +203,8 @@ class DeformableCrossAttention(DeformableAttention):
     :class:`DeformableAttention`.
     """
 
+    role = 'decoder cross-attention'
+
     def __init__(
         self,
         embed_dims: int = 256,
@@ -210,7 +214,7 @@ class DeformableCrossAttention(DeformableAttention):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(embed_dims, num_heads, num_levels, num_points, init_cfg)
-        self.contract['anchor_dims'] = 4
+        self.contract |= {'anchor_dims': 4, 'sine_code': False}
 
     def forward(self, content: Tensor, position: QueryPosition, anchors: Tensor, tokens: ImageTokens) -> Tensor:
         """Let the queries look at the picture.

@@ -128,6 +128,8 @@ class DenoisingQueryGenerator(BaseModule):
         require(name, 'size_noise', size_noise, 0 <= size_noise < 1, 'at least 0 and less than 1')
         require(name, 'label_noise', label_noise, 0 <= label_noise <= 1, 'between 0 and 1')
         self.contract = {'embed_dims': embed_dims, 'num_classes': num_classes}
+        if num_groups:
+            self.contract['denoising_losses'] = True
         self.num_classes = num_classes
         self.num_groups = num_groups
         self.center_noise = center_noise

@@ -56,7 +56,7 @@ class ComposedDETR(BaseDetector):
         self.query_generator = MODELS.build(query_generator)
         self.decoder = MODELS.build(decoder)
         self.bbox_head = MODELS.build(bbox_head)
-        check_contracts(self)
+        check_contracts(self, neck)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised pictures -> feature maps (B, D, h, w)."""

@@ -36,6 +36,7 @@ class EncoderLayer(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.contract = {'embed_dims': embed_dims}
+        self.roles = {'self_attention': 'encoder self-attention'}
         self.self_attention = MODELS.build(self_attention)
         self.feed_forward = MODELS.build(feed_forward)
         self.attention_norm = nn.LayerNorm(embed_dims)

@@ -2,77 +2,94 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmdet_dab.models.contracts import choose
+from mmdet_dab.models.contracts import require
 from mmdet_dab.registry import MODELS
 
 #: Logits in a piece.
 PIECE = 2**18
 
 
-class _Focal(torch.autograd.Function):
-    """α_t · (1 − p_t)^γ · −log p_t, whose derivative costs little while its terms are at hand.
+def background_loss(logits: Tensor, balance: float, gamma: float, slope: Tensor | None = None) -> Tensor:
+    """The focal loss of logits x that should be low, b · s^γ · −log(1 − s) with s = σ(x).
 
-    With z = ±x, so that p_t = σ(z), and s = 1 − p_t: d/dz [s^γ · −log p_t] = −s^γ (γ p_t · −log p_t + s).
+    That of logits that should be high is its mirror image, the loss of −x.
+
+    Args:
+        logits: (R, K).
+        balance: b.
+        gamma: γ.
+        slope: (R, K), where to write the derivative, b · s^γ (s + γ (1 − s) · −log(1 − s)); may be ``logits``.
+            None: nobody asks for it.
+
+    Returns:
+        (R,), summed over each row.
     """
+    surprise = F.softplus(logits)  # −log(1 − s)
+    score = logits.sigmoid()
+    weight = (score * score if gamma == 2 else score**gamma).mul_(balance)
+    loss = (weight * surprise).sum(1)
+    if slope is not None:
+        torch.mul(surprise.mul_(1 - score).mul_(gamma).add_(score), weight, out=slope)
+    return loss
+
+
+class _Focal(torch.autograd.Function):
+    """The loss with its derivative, which costs little while the loss's terms are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
-        loss, slope = torch.empty_like(logits), torch.empty_like(logits)
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float, differentiate: bool) -> Tensor:
+        rows, columns = (labels < logits.size(-1)).nonzero(as_tuple=True)
+        objects = (rows, columns, labels[rows, columns])
+        # All as background, but for the logit of an object's own class: at −∞ loss and slope are zero.
+        slope = logits.index_put(objects, logits.new_tensor(-torch.inf))
+        loss = logits.new_zeros(len(logits))
         # A GPU takes all at once; a CPU a piece at a time, whose intermediate results stay in its caches.
-        rows = len(logits) if logits.is_cuda else max(1, PIECE * len(logits) // max(1, logits.numel()))
-        pieces = zip(*(tensor.split(rows) for tensor in (logits, target, loss, slope)), strict=True)
-        for piece, piece_target, piece_loss, piece_slope in pieces:
-            sign = 1 - 2 * piece_target  # of −z
-            opposite = piece * sign
-            surprise = F.softplus(opposite)  # −log p_t
-            miss = opposite.sigmoid_()
-            weight = (2 * alpha - 1) * piece_target + (1 - alpha)
-            weight *= miss * miss if gamma == 2 else miss**gamma
-            torch.mul(surprise, weight, out=piece_loss)
-            hit_slope = (1 - miss).mul_(surprise).mul_(gamma).add_(miss).mul_(weight)
-            torch.mul(hit_slope, sign, out=piece_slope)
-        ctx.save_for_backward(slope)
+        flat = slope.flatten(1)
+        width = flat.size(1) if logits.is_cuda else PIECE // max(1, len(flat))
+        for piece in flat.split(max(1, width), dim=1):
+            loss += background_loss(piece, 1 - alpha, gamma, piece if differentiate else None)
+        hits = -logits[objects][:, None]
+        hit_slope = torch.empty_like(hits) if differentiate else None
+        loss.index_add_(0, rows, background_loss(hits, alpha, gamma, hit_slope))
+        if hit_slope is not None:
+            slope[objects] = -hit_slope[:, 0]
+            ctx.save_for_backward(slope)
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slope,) = ctx.saved_tensors
-        return gradients[0] * slope, None, None, None
+        return gradients[0][:, None, None] * slope, None, None, None, None
 
 
 @MODELS.register_module()
 class SigmoidFocalLoss(nn.Module):
-    """mmdet's ``FocalLoss(use_sigmoid=True)`` for targets as wide as the logits, in a third of the time on a CPU.
+    """The focal loss of set prediction, summed over each decoder layer: mmdet's in a fraction of the time on a CPU.
 
     Args:
         alpha: balance of positives, in 0..1.
         gamma: focus on hard examples.
-        reduction: ``'none'``, ``'sum'`` or ``'mean'``.
         loss_weight: of the result.
     """
 
     use_sigmoid = True
+    #: Tells heads that it takes labels and sums by itself.
+    sums_rows = True
 
-    def __init__(
-        self,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
-        reduction: Literal['none', 'sum', 'mean'] = 'mean',
-        loss_weight: float = 1.0,
-    ) -> None:
+    def __init__(self, alpha: float = 0.25, gamma: float = 2.0, loss_weight: float = 1.0) -> None:
         super().__init__()
+        require(type(self).__name__, 'alpha', alpha, 0 <= alpha <= 1, 'in 0..1')
+        require(type(self).__name__, 'gamma', gamma, gamma >= 0, 'at least 0')
         self.alpha, self.gamma, self.loss_weight = alpha, gamma, loss_weight
-        self.reduction = choose(type(self).__name__, 'reduction', reduction, ('none', 'sum', 'mean'))
 
-    def forward(self, pred: Tensor, target: Tensor, reduction_override: str | None = None) -> Tensor:
-        """(…, C) logits and targets, 0 or 1 -> the loss, (…, C) or a number."""
-        exact = torch.promote_types(pred.dtype, torch.float32)
-        loss = _Focal.apply(pred.to(exact), target.to(exact), self.alpha, self.gamma) * self.loss_weight
-        reduction = reduction_override or self.reduction
-        return loss if reduction == 'none' else getattr(loss, reduction)()
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Logits (L, N, C) and labels (L, N) long, C for background -> (L,), summed over queries and classes."""
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        differentiate = exact.requires_grad and torch.is_grad_enabled()
+        return _Focal.apply(exact, labels, self.alpha, self.gamma, differentiate) * self.loss_weight

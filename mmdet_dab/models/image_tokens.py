@@ -10,6 +10,7 @@ from mmdet.structures import SampleList
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_dab.models.contracts import require
 from mmdet_dab.models.structures import ImageTokens, PositionalEncoder
 from mmdet_dab.registry import MODELS
 
@@ -42,14 +43,26 @@ class ImageTokenizer(BaseModule):
         embed_dims: width D of the feature maps.
         num_levels: how many feature maps; with more than one, each gets a learned embedding
             that is added to the position of its cells (Deformable DETR, section 4.1).
+        levels: which of the neck's maps, by their index; None takes all of them, which must be ``num_levels``.
         init_cfg: see mmengine's BaseModule.
     """
 
-    def __init__(self, embed_dims: int = 256, num_levels: int = 1, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        embed_dims: int = 256,
+        num_levels: int = 1,
+        levels: Sequence[int] | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
+        fits = levels is None or (len(levels) == num_levels and min(levels, default=-1) >= 0)
+        require(type(self).__name__, 'levels', levels, fits, f'num_levels={num_levels} indices from 0 on, or None')
         self.contract = {'embed_dims': embed_dims, 'feature_levels': num_levels}
+        if levels is None:
+            self.contract['feature_maps'] = num_levels
         self.embed_dims = embed_dims
         self.num_levels = num_levels
+        self.levels = levels
         self.level_embedding = nn.Parameter(torch.randn(num_levels, embed_dims)) if num_levels > 1 else None
 
     def forward(
@@ -62,7 +75,7 @@ class ImageTokenizer(BaseModule):
         """Flatten.
 
         Args:
-            features: ``num_levels`` maps (B, D, H, W).
+            features: maps (B, D, H, W), as many as ``num_levels``, or more with ``levels``.
             canvas: (H, W) of the batch in pixels.
             data_samples: with ``img_shape``; None for a batch without padding.
             positional_encoder: gives ``cells(padding)``.
@@ -70,7 +83,7 @@ class ImageTokenizer(BaseModule):
         Raises:
             ValueError: when the maps are not as many or not as wide as configured.
         """
-        self._check(features)
+        features = self._chosen(features)
         padding = canvas_padding(data_samples, canvas, features[0])
         masks = [self._level_padding(padding, feature) for feature in features]
         positions = [positional_encoder.cells(mask) for mask in masks]
@@ -93,14 +106,22 @@ class ImageTokenizer(BaseModule):
             return torch.zeros(1, height, width, dtype=torch.bool, device=feature.device)
         return F.interpolate(padding[None].float(), size=(height, width))[0].bool()
 
-    def _check(self, features: Sequence[Tensor]) -> None:
-        widths = [feature.size(1) for feature in features]
+    def _chosen(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The maps of the configured levels."""
+        if self.levels is not None and len(features) <= max(self.levels):
+            raise ValueError(
+                f'{type(self).__name__}: levels={self.levels!r} counts from 0, but the neck gave {len(features)} '
+                'feature map(s): raise num_outs of the neck, or choose others'
+            )
+        chosen = features if self.levels is None else [features[level] for level in self.levels]
+        widths = [feature.size(1) for feature in chosen]
         if widths != [self.embed_dims] * self.num_levels:
             raise ValueError(
                 f'{type(self).__name__} expects {self.num_levels} feature map(s) of {self.embed_dims} channels, but '
                 f'the neck gave {len(widths)} with {widths}: set out_channels and num_outs of the neck, or '
-                'embed_dims and num_levels here'
+                'embed_dims, num_levels and levels here'
             )
+        return chosen
 
 
 def valid_ratio(padding: Tensor) -> Tensor:

@@ -89,6 +89,20 @@ def truth_of(data_samples: SampleList) -> Targets:
     return pad_targets(labels, boxes)
 
 
+# Costs are computed object by object, (L, B, M, N): a row of N queries is long, and scipy wants it that way, too.
+
+
+def of_labels(scores: Tensor, labels: Tensor) -> Tensor:
+    """The scores of the objects' classes: (L, B, N, C) and (B, M) long -> (L, B, M, N)."""
+    picture = torch.arange(len(labels), device=labels.device)[:, None]
+    return scores.mT[:, picture, labels]
+
+
+def by_coordinate(boxes: Tensor) -> tuple[Tensor, ...]:
+    """(L, B, N, 4) -> four of (L, B, 1, N)."""
+    return boxes.mT.contiguous()[..., None, :].unbind(-3)
+
+
 @TASK_UTILS.register_module()
 class FocalCost:
     """Focal loss of calling a query by the object's class, less that of calling it background.
@@ -106,13 +120,11 @@ class FocalCost:
 
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, C) logits -> (L, B, N, M)."""
-        layers, _, queries, _ = logits.shape
-        index = targets.labels[None, :, None, :].expand(layers, -1, queries, -1)
-        prob = logits.gather(-1, index).sigmoid_()
+        prob = of_labels(logits, targets.labels).sigmoid_()
         rest = 1 - prob
-        positive = (prob + self.eps).log_().mul_(rest**self.gamma).mul_(self.alpha)
-        negative = (rest + self.eps).log_().mul_(prob**self.gamma).mul_(1 - self.alpha)
-        return negative.sub_(positive).mul_(self.weight)
+        positive, negative = (prob + self.eps).log_(), (rest + self.eps).log_()
+        cost = negative.mul_(prob.pow_(self.gamma)).mul_(self.weight * (1 - self.alpha))
+        return cost.addcmul_(positive, rest.pow_(self.gamma), value=-self.weight * self.alpha).mT
 
 
 @TASK_UTILS.register_module()
@@ -129,9 +141,7 @@ class ClassificationCost:
 
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, C + 1) logits -> (L, B, N, M)."""
-        layers, _, queries, _ = logits.shape
-        index = targets.labels[None, :, None, :].expand(layers, -1, queries, -1)
-        return -logits.softmax(-1).gather(-1, index) * self.weight
+        return of_labels(logits.softmax(-1), targets.labels).mul_(-self.weight).mT
 
 
 @TASK_UTILS.register_module()
@@ -147,7 +157,11 @@ class BoxL1Cost:
 
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, 4) boxes -> (L, B, N, M)."""
-        return torch.cdist(boxes, targets.boxes.expand(len(boxes), -1, -1, -1), p=1) * self.weight
+        pairs = zip(by_coordinate(boxes), targets.boxes.unbind(-1), strict=True)
+        first, *others = ((of_query - of_object[..., None]).abs_() for of_query, of_object in pairs)
+        for other in others:
+            first += other
+        return first.mul_(self.weight).mT
 
 
 @TASK_UTILS.register_module()
@@ -163,21 +177,20 @@ class GIoUCost:
 
     def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, 4) boxes -> (L, B, N, M)."""
+        x, y, w, h = by_coordinate(boxes)  # (L, B, 1, N)
+        true_x, true_y, true_w, true_h = targets.boxes[..., None].unbind(-2)  # (B, M, 1)
         overlaps, hulls = [], []
-        for axis in (0, 1):
-            centre, size = boxes[..., axis, None], boxes[..., axis + 2, None]  # (L, B, N, 1)
-            true_centre, true_size = targets.boxes[:, None, :, axis], targets.boxes[:, None, :, axis + 2]  # (B, 1, M)
+        for centre, size, true_centre, true_size in ((x, w, true_x, true_w), (y, h, true_y, true_h)):
             end = torch.minimum(centre + size / 2, true_centre + true_size / 2)
             overlap = end.sub_(torch.maximum(centre - size / 2, true_centre - true_size / 2))
             # What both cover from end to end is their lengths less the overlap, or plus the gap between them.
             hulls.append((size + true_size).sub_(overlap))
             overlaps.append(overlap.clamp_(min=0))
-        area, true_area = boxes[..., 2:].prod(-1)[..., None], targets.boxes[..., 2:].prod(-1)[:, None]
-        inside, hull = overlaps[0].mul_(overlaps[1]), hulls[0].mul_(hulls[1])
-        union = (area + true_area).sub_(inside)
+        inside, hull = overlaps[0].mul_(overlaps[1]), hulls[0].mul_(hulls[1]).clamp_(min=EPS)
+        union = (w * h + true_w * true_h).sub_(inside).clamp_(min=EPS)
         # GIoU = inside / union − (hull − union) / hull; boxes without area have none.
-        giou = inside.div_(union.clamp_(min=EPS)).add_(union.div_(hull.clamp_(min=EPS))).sub_(1)
-        return giou.mul_(-self.weight)
+        cost = inside.div_(union).mul_(-self.weight).add_(self.weight)
+        return cost.addcdiv_(union, hull, value=-self.weight).mT
 
 
 @TASK_UTILS.register_module()
@@ -224,7 +237,7 @@ class HungarianMatcher:
         pairs = []
         for layer in range(len(logits)):
             for picture, cost in enumerate(costs):
-                query, target = linear_sum_assignment(cost[layer].numpy())
+                target, query = linear_sum_assignment(cost[layer].mT.numpy())
                 pairs.append(np.stack((np.full_like(query, layer), np.full_like(query, picture), query, target)))
         return Matches(*torch.from_numpy(np.concatenate(pairs, axis=1)).to(boxes.device).unbind())
 

@@ -92,6 +92,8 @@ class AnchorPositionalQuery(BaseModule):
             self.contract['several_decoder_layers'] = True
             self.content_scale = MLP(embed_dims, embed_dims, embed_dims if position_scale == 'element' else 1, 2)
         self.reference_size = MLP(embed_dims, embed_dims, 2, 2) if modulate_size else None
+        if position_scale is not None or modulate_size:
+            self.contract['sine_code'] = True
 
     def init_weights(self) -> None:
         """Xavier for the MLPs."""
@@ -215,6 +217,7 @@ class ConditionalPositionalQuery(BaseModule):
             'query_kind': 'learned positions',
             'anchor_dims': 2,
             'several_decoder_layers': True,
+            'sine_code': True,
         }
         self.content_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
 

@@ -527,7 +527,14 @@ class TestModel:
     @pytest.mark.parametrize(
         ('overrides', 'message'),
         [
-            (dict(tokenizer=dict(num_levels=3)), r'tokenizer \(ImageTokenizer\) has feature_levels=3, but encoder'),
+            (
+                dict(tokenizer=dict(num_levels=3)),
+                r'has feature_maps=4, but tokenizer \(ImageTokenizer\) has feature_maps=3',
+            ),
+            (
+                dict(neck=dict(num_outs=3), tokenizer=dict(num_levels=3)),
+                r'tokenizer \(ImageTokenizer\) has feature_levels=3, but encoder',
+            ),
             (dict(query_generator=dict(anchor_dims=2)), r'has anchor_dims=2, but decoder.layers.0.cross_attention'),
             (dict(bbox_head=dict(class_branch_per_layer=3)), r'box_branch_per_layer=2 and class_branch_per_layer=3'),
             (

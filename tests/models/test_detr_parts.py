@@ -385,15 +385,35 @@ ANCHORS.update(embed_dims=D, num_queries=7)
         ),
         (
             'dab_detr_r50',
-            dict(tokenizer=dict(num_levels=4)),
+            dict(neck=dict(num_outs=4), tokenizer=dict(num_levels=4)),
             'tokenizer (ImageTokenizer) has feature_levels=4, but encoder.layers.0.self_attention (CellSelfAttention) '
             'has feature_levels=1: a part for as many levels is missing',
         ),
         (
             'dab_detr_deformable_encoder_r50',
-            dict(tokenizer=dict(num_levels=1)),
+            dict(neck=dict(num_outs=1), tokenizer=dict(num_levels=1)),
             'tokenizer (ImageTokenizer) has feature_levels=1, but encoder.layers.0.self_attention '
             '(DeformableCellAttention) has feature_levels=4: a part for as many levels is missing',
+        ),
+        (
+            'dab_detr_r50',
+            dict(
+                decoder=dict(first_layer=None, layer=dict(cross_attention=dict(type='mmdet_dab.QueryCrossAttention')))
+            ),
+            'decoder.layers.0.cross_attention (QueryCrossAttention) has sine_code=False, but decoder.positional_query '
+            '(AnchorPositionalQuery) has sine_code=True: a cross-attention that looks at the code of the anchor is',
+        ),
+        (
+            'detr_r50',
+            dict(decoder=dict(layer=dict(self_attention=dict(type='mmdet_dab.QueryCrossAttention')))),
+            'decoder.layers.0 (DecoderLayer) needs a part for decoder self-attention at self_attention, but '
+            'QueryCrossAttention is one for decoder cross-attention: exchange it',
+        ),
+        (
+            'detr_r50',
+            dict(encoder=dict(layer=dict(self_attention=dict(type='mmdet_dab.QuerySelfAttention')))),
+            'encoder.layers.0 (EncoderLayer) needs a part for encoder self-attention at self_attention, but '
+            'QuerySelfAttention is one for decoder self-attention: exchange it',
         ),
         (
             'detr_r50',
@@ -418,7 +438,18 @@ def test_part_that_does_not_fit_is_refused_when_built(name, overrides, message):
 # --- The road from DETR to DAB-DETR -----------------------------------------------------------------
 
 ROADS = ('road', 'road_coco')
-IDEAS = ('detr', 'focal_loss', 'conditional_query', 'points', 'boxes', 'update', 'modulation', 'temperature')
+IDEAS = (
+    'detr',
+    'focal_loss',
+    'conditional_query',
+    'points',
+    'boxes',
+    'update',
+    'modulation',
+    'temperature',
+    'denoising',
+)
+DAB_DETR = IDEAS.index('temperature')
 
 
 def stations(road):
@@ -458,23 +489,24 @@ def test_every_station_adds_its_idea_to_the_one_before(road):
     for before, after in pairwise(files):
         assert f"_base_ = '{before.name}'" in after.read_text()
         assert differences(before, after)
-    only = [differences(*pair) for pair in pairwise(files[3:])]
+    only = [differences(*pair) for pair in pairwise(files[3 : DAB_DETR + 1])]
     assert only == [
         {'query_generator.anchor_dims', 'decoder.positional_query.anchor_dims'},
         {'decoder.anchor_update.type', 'decoder.anchor_update.eps'},
         {'decoder.positional_query.modulate_size'},
         {'positional_encoder.temperature'},
     ]
+    assert all(key.startswith('query_generator.') for key in differences(*files[DAB_DETR:]))
 
 
 def test_the_road_on_coco_ends_at_dab_detr():
     """That of the paper, which has one temperature."""
     end = CONFIGS / 'ablations/dab_detr_r50_one_temperature_50e.py'
-    assert differences(stations('road_coco')[-1], end) == set()
+    assert differences(stations('road_coco')[DAB_DETR], end) == set()
 
 
 def test_the_road_on_shapes_ends_at_dab_detr_without_its_aids():
-    last = stations('road')[-1]
+    last = stations('road')[DAB_DETR]
     found = differences(last, CONFIGS / 'shapes/dab_detr_shapes_5min.py')
     aids = {
         'query_generator.initial_anchors',

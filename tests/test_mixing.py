@@ -1,0 +1,317 @@
+"""mmdet's own configs with parts of ours (configs/mix/mmdet_*), and backbones and necks of mmdet's under our parts."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+
+import pytest
+import torch
+from mmdet.registry import MODELS as MMDET_MODELS
+from mmengine.config import Config
+
+from mmdet_dab import cli
+from mmdet_dab.registry import MODELS
+from tests import tiny
+from tests.models.test_against_mmdet_detr import BACKBONE, replace_everywhere, their_config
+from tests.paths import CONFIGS
+
+#: Config -> its base, the keys of the model that it exchanges, and those that it adds.
+MIXES = {
+    'mmdet_detr_matcher_r50_150e': ('detr/detr_r50_8xb2-150e_coco', {'train_cfg'}),
+    'mmdet_detr_encoding_r50_150e': ('detr/detr_r50_8xb2-150e_coco', {'type', 'positional_encoding'}),
+    'mmdet_conditional_detr_anchors_r50_50e': (
+        'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+        {'type', 'positional_encoding', 'query_generator', 'decoder', 'bbox_head'},
+    ),
+    'mmdet_deformable_detr_decoder_r50_50e': (
+        'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
+        {'type', 'query_generator', 'decoder', 'with_box_refine', 'train_cfg'},
+    ),
+    'mmdet_dino_matcher_r50_12e': ('dino/dino-4scale_r50_8xb2-12e_coco', {'train_cfg'}),
+    'mmdet_dino_parts_r50_12e': (
+        'dino/dino-4scale_r50_8xb2-12e_coco',
+        {'type', 'positional_encoding', 'query_generator', 'decoder', 'bbox_head', 'as_two_stage', 'dn_cfg'},
+    ),
+}
+#: Top-level variables that a mix has beside those of its base.
+OWN = ('model', 'custom_imports', 'dab_', 'look_twice_')
+WIDTH = 32
+
+
+@functools.cache
+def load(name):
+    return cli.load_config(str(CONFIGS / 'mix' / f'{name}.py'), {})
+
+
+@functools.cache
+def base_of(name):
+    return their_config(MIXES[name][0])
+
+
+def plain(value):
+    """Without the scope that mmengine notes in what comes from a package."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if key != '_scope_'}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def shrunk(config):
+    """2 + 2 layers, 7 queries, 3 classes, narrow, a small ResNet; what else it says stays."""
+    model = copy.deepcopy(config.model)
+    # mmdet's DINO encodes boxes in 512 channels, whatever its config says.
+    width = 256 if model.type == 'DINO' else WIDTH
+    branches = dict(box_branch_per_layer=2, class_branch_per_layer=2)
+    sizes = dict(embed_dims=width, num_layers=2, num_queries=7, num_classes=3, max_per_img=5, num_feats=width // 2)
+    replace_everywhere(model, **sizes, **branches, hidden_dims=64, feedforward_channels=64)
+    levels = len(model.neck.in_channels)
+    config = Config(dict(model=model))
+    config.merge_from_dict(dict(model=dict(backbone=BACKBONE)))
+    config.model.backbone.out_indices = (0, 1, 2)[-levels:]
+    config.model.neck.update(in_channels=[8, 16, 32][-levels:], out_channels=width, norm_cfg=None)
+    config.model.bbox_head.embed_dims = width
+    return config.model
+
+
+def step_and_predict(model):
+    """Losses of a training step, whose gradients are left in the model; then a prediction."""
+    torch.manual_seed(0)
+    model.init_weights()
+    losses = model.train()(*tiny.batch(), mode='loss')
+    total = sum(losses.values())
+    total.backward()
+    assert total.isfinite()
+    with torch.no_grad():
+        first, second = model.eval()(*tiny.batch(), mode='predict')
+    for sample in (first, second):
+        assert 0 < len(sample.pred_instances) <= 7 * 3
+        assert sample.pred_instances.bboxes.isfinite().all()
+    return losses
+
+
+def test_every_mix_is_here():
+    assert sorted(MIXES) == sorted(path.stem for path in (CONFIGS / 'mix').glob('mmdet_*.py'))
+
+
+@pytest.mark.parametrize('name', MIXES)
+def test_mix_keeps_what_it_does_not_exchange(name):
+    """Data, schedule, backbone, neck, losses: all that the base says, but for the parts that are named here."""
+    _, exchanged = MIXES[name]
+    ours, theirs = plain(load(name)._cfg_dict), plain(base_of(name)._cfg_dict)
+    assert {key for key in ours['model'] if ours['model'][key] != theirs['model'].get(key, ...)} == exchanged
+    assert not {key for key in theirs['model'] if key not in ours['model']}
+    for loss in ('loss_cls', 'loss_bbox', 'loss_iou'):
+        assert ours['model']['bbox_head'][loss] == theirs['model']['bbox_head'][loss]
+    assert {key for key in ours if not key.startswith(OWN)} == {key for key in theirs if key != 'model'}
+    for key in theirs:
+        assert key == 'model' or ours[key] == theirs[key], key
+
+
+@pytest.mark.parametrize('name', MIXES)
+def test_mix_trains_a_step_and_predicts(name):
+    """Gradients reach every trained parameter of every part."""
+    model = MODELS.build(shrunk(load(name)))
+    step_and_predict(model)
+    assert not [
+        key for key, parameter in model.named_parameters() if parameter.requires_grad and parameter.grad is None
+    ]
+    assert type(model).__module__.startswith('mmdet_dab.' if 'type' in MIXES[name][1] else 'mmdet.')
+
+
+@pytest.mark.parametrize('name', [name for name, (_, exchanged) in MIXES.items() if exchanged == {'train_cfg'}])
+def test_our_matcher_gives_the_losses_of_mmdets(name):
+    """The same weights, batch and random numbers, and the assigner of the base."""
+    assigners, losses = [], []
+    for config in (load(name), base_of(name)):
+        torch.manual_seed(0)
+        model = MMDET_MODELS.build(shrunk(config))
+        model.init_weights()
+        assigners.append(type(model.bbox_head.assigner).__name__)
+        losses.append(model.train()(*tiny.batch(), mode='loss'))
+    assert assigners == ['MatcherAssigner', 'HungarianAssigner']
+    assert list(losses[0]) == list(losses[1])
+    for key, loss in losses[0].items():
+        torch.testing.assert_close(loss, losses[1][key], msg=key)
+
+
+def test_parts_are_those_of_the_models():
+    """`_base_/parts` says again what `_base_/models` says, in pieces that mmdet's configs can take."""
+    parts = Config.fromfile(CONFIGS / '_base_/parts/dab_detr.py')
+    whole, deformable = (
+        Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model
+        for name in ('dab_detr_r50', 'dab_deformable_detr_r50')
+    )
+    pairs = {
+        'dab_queries': whole.query_generator,
+        'dab_decoder': whole.decoder,
+        'dab_matcher': whole.bbox_head.matcher,
+        'dab_deformable_queries': deformable.query_generator,
+        'dab_deformable_decoder': deformable.decoder,
+        'look_twice_decoder': deformable.decoder | dict(look_forward_twice=True),
+        'dab_encoding': {key: value for key, value in whole.positional_encoder.items() if key != 'box_temperature'},
+    }
+    for name, expected in pairs.items():
+        found = {key: value for key, value in parts[name].items() if key != '_delete_'}
+        assert found == expected, name
+    assert {key for key in parts if key != 'custom_imports'} == set(pairs)
+
+
+# --- Every combination of our parts -----------------------------------------------------------------
+
+
+def ours(name, **kwargs):
+    return dict(type=f'mmdet_dab.{name}', **kwargs)
+
+
+def queries(name, **kwargs):
+    return ours(name, num_queries=7, embed_dims=WIDTH, **kwargs)
+
+
+ANCHORS = queries('AnchorQueryGenerator', initial_anchors=ours('NormalAnchors'))
+QUERIES = {
+    'boxes': ANCHORS,
+    'points': ANCHORS | dict(anchor_dims=2),
+    'denoising': ours('DenoisingQueryGenerator', generator=ANCHORS, num_classes=3, embed_dims=WIDTH),
+    'learned': queries('LearnedQueryGenerator'),
+    'predicted points': queries('PredictedPointQueryGenerator'),
+}
+POSITIONS = {
+    'boxes': ours('AnchorPositionalQuery', embed_dims=WIDTH),
+    'points': ours('AnchorPositionalQuery', embed_dims=WIDTH, anchor_dims=2, modulate_size=False),
+    'deformable': ours('DeformablePositionalQuery', embed_dims=WIDTH),
+    'learned': ours('LearnedPositionalQuery'),
+    'conditional': ours('ConditionalPositionalQuery', embed_dims=WIDTH),
+}
+CROSS_ATTENTIONS = {
+    'conditional': ours('ConditionalCrossAttention', embed_dims=WIDTH),
+    'plain': ours('QueryCrossAttention', embed_dims=WIDTH),
+    'deformable': ours('DeformableCrossAttention', embed_dims=WIDTH, num_levels=1),
+}
+#: Queries, decoder, positional query, cross-attention: what fits together.
+FITTING = {
+    *itertools.product(('boxes', 'denoising'), ('AnchorDecoder',), ('boxes',), ('conditional',)),
+    *itertools.product(('boxes', 'denoising'), ('AnchorDecoder',), ('deformable',), CROSS_ATTENTIONS),
+    ('points', 'AnchorDecoder', 'points', 'conditional'),
+    ('predicted points', 'QueryDecoder', 'conditional', 'conditional'),
+    ('learned', 'QueryDecoder', 'learned', 'conditional'),
+    ('learned', 'QueryDecoder', 'learned', 'plain'),
+    ('predicted points', 'QueryDecoder', 'learned', 'conditional'),
+    ('predicted points', 'QueryDecoder', 'learned', 'plain'),
+}
+KINDS = ('AnchorDecoder', 'QueryDecoder')
+
+
+@pytest.fixture(scope='module')
+def base():
+    return tiny.tiny_config()
+
+
+def combined(base, queries, kind, position, cross_attention):
+    config = copy.deepcopy(base)
+    layer = dict(config.decoder.layer, cross_attention=CROSS_ATTENTIONS[cross_attention])
+    update = dict(anchor_update=ours('AnchorUpdate')) if kind == 'AnchorDecoder' else {}
+    shared = dict(num_layers=2, embed_dims=WIDTH, layer=layer, positional_query=POSITIONS[position])
+    config.query_generator, config.decoder = QUERIES[queries], ours(kind, **shared, **update)
+    return config
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_what_does_not_fit_is_refused_and_what_fits_trains(kind, base):
+    """No combination is built that fails later, or that has a part which is never trained."""
+    for choice in itertools.product(QUERIES, (kind,), POSITIONS, CROSS_ATTENTIONS):
+        if choice not in FITTING:
+            with pytest.raises(ValueError, match=r' has .*, but .* has .*: '), torch.device('meta'):
+                MODELS.build(combined(base, *choice))
+            continue
+        model = MODELS.build(combined(base, *choice))
+        step_and_predict(model)
+        assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None], choice
+
+
+# --- Backbones and necks of mmdet's -----------------------------------------------------------------
+
+RESNET_18 = dict(
+    _delete_=True,
+    type='ResNet',
+    depth=18,
+    base_channels=8,
+    stem_channels=8,
+    norm_cfg=dict(type='BN', requires_grad=True),
+)
+SWIN = dict(
+    _delete_=True,
+    type='SwinTransformer',
+    embed_dims=8,
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 2, 4),
+    window_size=4,
+    out_indices=(3,),
+)
+
+
+def fpn(channels, num_outs):
+    return dict(_delete_=True, type='FPN', in_channels=channels, out_channels=WIDTH, num_outs=num_outs)
+
+
+#: Name -> overrides of the tiny DAB-DETR, cells that the decoder then sees in a picture of 64 × 96.
+BACKBONES = {
+    'ResNet-18': (dict(backbone=RESNET_18 | dict(out_indices=(3,)), neck=dict(in_channels=[64])), 2 * 3),
+    'Swin': (dict(backbone=SWIN, neck=dict(in_channels=[64])), 2 * 3),
+    'second level of an FPN': (
+        dict(backbone=RESNET_18, neck=fpn([8, 16, 32, 64], 4), tokenizer=dict(levels=(1,))),
+        8 * 12,
+    ),
+    'third level of an FPN over Swin': (
+        dict(
+            backbone=SWIN | dict(out_indices=(0, 1, 2, 3)),
+            neck=fpn([8, 16, 32, 64], 5),
+            tokenizer=dict(levels=(2,)),
+        ),
+        4 * 6,
+    ),
+    'two necks': (
+        dict(
+            backbone=RESNET_18,
+            neck=[fpn([8, 16, 32, 64], 4) | dict(_delete_=False), dict(type='BFP', in_channels=WIDTH, num_levels=4)],
+            tokenizer=dict(levels=(3,)),
+        ),
+        2 * 3,
+    ),
+}
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_backbone_and_neck(name):
+    overrides, num_cells = copy.deepcopy(BACKBONES[name])
+    neck = overrides.pop('neck') if isinstance(overrides['neck'], list) else None
+    config = tiny.tiny_config(**overrides)
+    if neck is not None:
+        config.neck = [{key: value for key, value in one.items() if key != '_delete_'} for one in neck]
+    model = MODELS.build(config)
+    cells = []
+    model.tokenizer.register_forward_hook(lambda module, inputs, tokens: cells.append(tokens.content.size(1)))
+    step_and_predict(model)
+    assert cells == [num_cells] * 2
+    assert next(model.backbone.parameters()).grad.abs().sum() > 0
+
+
+class TestLevels:
+    def test_several_levels_of_a_pyramid(self):
+        """The first and the last of three maps, which are told apart by an embedding."""
+        tokenizer = MODELS.build(dict(type='mmdet_dab.ImageTokenizer', embed_dims=WIDTH, num_levels=2, levels=(0, 2)))
+        encoder = MODELS.build(dict(type='mmdet_dab.SinePositionalEncoder', embed_dims=WIDTH))
+        maps = [torch.full((1, WIDTH, size, size), float(size)) for size in (4, 3, 2)]
+        tokens = tokenizer(maps, (64, 64), None, encoder)
+        assert tokens.shapes == ((4, 4), (2, 2))
+        assert tokens.content[0, :, 0].tolist() == [4.0] * 16 + [2.0] * 4
+
+    @pytest.mark.parametrize('levels', [(0, 1), (), (-1,)])
+    def test_levels_are_as_many_as_said(self, levels):
+        with pytest.raises(ValueError, match=r'ImageTokenizer: levels=.* must be num_levels=1 indices from 0 on'):
+            MODELS.build(dict(type='mmdet_dab.ImageTokenizer', embed_dims=WIDTH, levels=levels))
+
+    def test_level_that_the_neck_has_not(self):
+        model = tiny.build(tokenizer=dict(levels=(3,)))
+        with pytest.raises(ValueError, match=r'levels=\(3,\) counts from 0, but the neck gave 1 feature map'):
+            model(*tiny.batch(), mode='tensor')

@@ -1,7 +1,7 @@
 """What the tools share: configs read with the user's overrides, inputs checked before work starts.
 
 Everything that is the user's to mend ends in a :class:`UsageError`, which :func:`run` prints as one
-sentence; ``MMDET_DAB_TRACEBACK=1`` in the environment shows where it came from.
+sentence; ``MMDET_DAB_TRACEBACK=1`` in the environment shows where it came from. So does a training that cannot go on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmdet_dab import registry
 from mmdet_dab.checkpoints.loading import CheckpointError, read_checkpoint
+from mmdet_dab.hooks import NotFiniteError
+from mmdet_dab.own_data.annotations import DataError
+from mmdet_dab.own_data.config_checks import check_config
+from mmdet_dab.own_data.findings import stop_at_faults
 
 TRACEBACK = 'MMDET_DAB_TRACEBACK'
 
@@ -36,14 +40,21 @@ class UsageError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a tool; mistakes in its input end it with exit code 2 and one sentence on stderr."""
+    """Run a tool; mistakes in its input end it with exit code 2 and one sentence on stderr, a lost training with 1."""
     _forbid_unrestricted_unpickling()
     try:
         main()
-    except (UsageError, CheckpointError) as error:
+    except (UsageError, CheckpointError, DataError) as error:
         if os.environ.get(TRACEBACK):
             raise
         sys.exit(_complain(str(error)))
+    except NotFiniteError as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        # All processes stop, and one of them says so. The input was usable: another exit code.
+        if os.environ.get('RANK', '0') == '0':
+            _complain(str(error))
+        sys.exit(1)
     except URLError as error:
         if os.environ.get(TRACEBACK):
             raise
@@ -96,6 +107,11 @@ def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
         '--work-dir', help='where logs and checkpoints go; default: work_dirs/ and the name of the config'
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    parser.add_argument(
+        '--no-data-checks',
+        action='store_true',
+        help='start without looking at the annotations for classes, ids and boxes',
+    )
 
 
 def add_optimize_argument(parser: argparse.ArgumentParser) -> None:
@@ -214,6 +230,20 @@ def check_data(cfg: Config, *splits: str) -> None:
             for name, path in (('ann_file', node.get('ann_file')), ('data_prefix.img', prefix.get('img'))):
                 if isinstance(path, str) and path:
                     _check_path(cfg, f'{key}.{name}', Path(node.get('data_root') or '') / path)
+
+
+def check_annotations(cfg: Config, *splits: str) -> None:
+    """Find what would cost AP in silence in the annotations of ``'train'``, ``'val'`` or ``'test'``; warn of the rest.
+
+    Raises:
+        DataError: a class that no category has, an id that repeats, boxes that are none and the like.
+    """
+    findings = check_config(cfg, splits)
+    faults = [finding for finding in findings if finding.stops]
+    for finding in findings:
+        if os.environ.get('RANK', '0') == '0' and finding not in faults[:1]:
+            print(f'{"fault" if finding.stops else "warning"}: {finding}', file=sys.stderr)
+    stop_at_faults(faults)
 
 
 def _check_path(cfg: Config, key: str, path: Path) -> None:

@@ -55,6 +55,8 @@ def main() -> None:
     if args.show_dir:
         draw_into(cfg, args.show_dir)
     cli.check_data(cfg, 'test')
+    if not args.no_data_checks:
+        cli.check_annotations(cfg, 'test')
     cli.check_checkpoint(args.checkpoint)
     cfg.resume, cfg.load_from = False, args.checkpoint
     if args.optimize:

@@ -71,6 +71,8 @@ def main() -> None:
     if args.resume:
         resume(cfg, args.resume)
     cli.check_data(cfg, 'train', 'val')
+    if not args.no_data_checks:
+        cli.check_annotations(cfg, 'train', 'val')
     if cfg.get('load_from'):
         cli.check_checkpoint(cfg.load_from)
     cli.check_pretrained(cfg)

@@ -7,7 +7,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-# --- Your data: names as in the annotation file's categories, in any order ---------------------------
+# --- Your data: names as in the annotation file's categories, and in their order ----------------------
 data_root = 'data/bccd/'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 60, 60), (60, 90, 220), (240, 180, 40)])
 train_annotations, val_annotations = 'annotations/train.json', 'annotations/val.json'

@@ -1,0 +1,9 @@
+"""From a folder of pictures and boxes to a config: reading, checking, measuring, writing.
+
+``tools/new_dataset.py`` runs all of it, ``tools/train.py`` and ``tools/test.py`` the cheap checks on what a config
+names.
+"""
+
+from mmdet_dab.own_data.annotations import Annotations, DataError
+
+__all__ = ['Annotations', 'DataError']

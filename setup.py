@@ -44,6 +44,8 @@ setup(
         'pycocotools>=2.0.7,<3',
         'matplotlib>=3.7,<4',
         'opencv-python>=4.8,<6',
+        'pillow>=10,<14',
+        'pyyaml>=6,<7',
     ],
     extras_require={'lite': LITE, 'convert': CONVERT, 'dev': DEV},
 )

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from mmdet_dab import compat
 from mmdet_dab.models import ComposedDETR
 
-#: Marks a model that was optimised.
-_DTYPE = '_optimised_for_inference'
+#: Marks a model that was optimised, and says how.
+_SETTINGS = '_optimised_for_inference'
 
 
-def optimize_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+def optimize_for_inference(
+    model: nn.Module, dtype: torch.dtype = torch.float32, compile_with: str | None = None
+) -> nn.Module:
     """Fold batch norm into the convolutions, lay pictures out channels-last, and set the precision.
 
     For detectors of ours and of mmdet. The model is changed in place and is for prediction only from then on;
@@ -26,14 +28,18 @@ def optimize_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32)
         dtype: float32 keeps the outputs but for rounding. With bfloat16 or float16, backbone and neck compute
             in that precision, and of a detector of ours encoder and decoder too. The sine codes, the anchors
             and the head stay float32, so that boxes are not rounded to half a per cent of the picture.
+        compile_with: also compile backbone and neck, and of a detector of ours encoder and decoder, with this
+            backend of ``torch.compile``; ``'inductor'`` needs a C++ compiler on a CPU and takes minutes at the first
+            prediction. Pictures of all sizes then share what was compiled. None leaves it.
 
     Returns:
         the same model, in eval mode.
 
     Raises:
-        ValueError: the model was optimised for another precision already, or has no backbone, or dtype is no float.
+        ValueError: the model was optimised otherwise already, or has no backbone, or dtype is no float, or
+            there is no such backend.
     """
-    if _is_optimised(model, dtype):
+    if _is_optimised(model, (dtype, compile_with)):
         return model
     model.eval()
     model.requires_grad_(False)
@@ -50,21 +56,31 @@ def optimize_for_inference(model: nn.Module, dtype: torch.dtype = torch.float32)
                 linear.register_forward_pre_hook(lambda _, inputs: cast(inputs, torch.float32))
     else:
         getattr(model, stages[-1]).register_forward_hook(lambda _, __, outputs: cast(outputs, torch.float32))
+    if compile_with is not None:
+        if isinstance(model, ComposedDETR):
+            stages += ['encoder', 'decoder']
+        for name in stages:
+            getattr(model, name).compile(backend=compile_with, dynamic=True)
     compat.before_load_state_dict(model, _refuse_weights)
-    setattr(model, _DTYPE, dtype)
+    setattr(model, _SETTINGS, (dtype, compile_with))
     return model
 
 
-def _is_optimised(model: nn.Module, dtype: torch.dtype) -> bool:
+def _is_optimised(model: nn.Module, settings: tuple[torch.dtype, str | None]) -> bool:
     """Whether it is done; refuses what cannot be."""
-    before = getattr(model, _DTYPE, None)
-    if before not in (None, dtype):
-        raise ValueError(f'the model is optimised for {before}: build and load it anew to have it in {dtype}')
+    before = getattr(model, _SETTINGS, None)
+    if before not in (None, settings):
+        now, wanted = (f'{dtype}, compiled with {backend}' for dtype, backend in (before, settings))
+        raise ValueError(f'the model is optimised for {now}: build and load it anew to have it in {wanted}')
+    dtype, backend = settings
     if not dtype.is_floating_point:
         raise ValueError(f'optimize_for_inference: dtype={dtype} is not a float')
     if not isinstance(getattr(model, 'backbone', None), nn.Module):
         raise ValueError(f'optimize_for_inference: {type(model).__name__} has no backbone')
-    return before == dtype
+    known = torch.compiler.list_backends(exclude_tags=())
+    if backend not in (None, *known):
+        raise ValueError(f'optimize_for_inference: compile_with={backend!r} is not one of {", ".join(known)}, or None')
+    return before == settings
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:

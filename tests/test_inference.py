@@ -48,7 +48,7 @@ def test_a_second_call_changes_nothing(model):
     again = optimize_for_inference(model).state_dict()
     assert weights.keys() == again.keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in weights.items())
-    with pytest.raises(ValueError, match=r'optimised for torch\.float32: build and load it anew'):
+    with pytest.raises(ValueError, match=r'optimised for torch\.float32, compiled with None: build and load it anew'):
         optimize_for_inference(model, torch.bfloat16)
 
 
@@ -91,5 +91,7 @@ def test_a_model_of_mmdet():
 def test_refusals():
     with pytest.raises(ValueError, match='Linear has no backbone'):
         optimize_for_inference(nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=r"compile_with='nothing' is not one of .*inductor"):
+        optimize_for_inference(tiny.build(), compile_with='nothing')
     with pytest.raises(ValueError, match=r'dtype=torch\.int8 is not a float'):
         optimize_for_inference(tiny.build(), torch.int8)

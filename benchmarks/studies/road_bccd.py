@@ -17,10 +17,19 @@ runs = {
         options={'model.query_generator.num_classes': 3},
     ),
 }
+# What the road leaves out: where anchors start.
+grid = dict(_delete_=True, type='mmdet_dab.GridAnchors', size=(0.165, 0.21))
+runs['7 with anchors on a grid'] = dict(
+    config='configs/mix/road/7_temperature_shapes.py', options={'model.query_generator.initial_anchors': grid}
+)
+runs['8 with anchors on a grid'] = dict(
+    config='configs/mix/road/8_denoising_shapes.py',
+    options={'model.query_generator.num_classes': 3, 'model.query_generator.generator.initial_anchors': grid},
+)
 
 queries = 60
 for name, run in runs.items():
-    generator = 'model.query_generator.generator' if 'denoising' in name else 'model.query_generator'
+    generator = 'model.query_generator.generator' if name.startswith('8') else 'model.query_generator'
     run.setdefault('options', {})[f'{generator}.num_queries'] = queries
 
 load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
@@ -53,6 +62,6 @@ options = {
     ),
     'val_evaluator.ann_file': 'data/bccd/annotations/val.json',
     'train_cfg.max_iters': 600,
-    'train_cfg.val_interval': 100,
+    'train_cfg.val_interval': 150,
     'param_scheduler.1.end': 600,
 }

@@ -13,4 +13,12 @@ runs = {
     '7 + temperature 20': dict(config='configs/mix/road/7_temperature_shapes.py'),
     '8 + denoising': dict(config='configs/mix/road/8_denoising_shapes.py'),
 }
+# What the road leaves out: where anchors start.
+grid = dict(_delete_=True, type='mmdet_dab.GridAnchors', size=0.4)
+runs['7 with anchors on a grid'] = dict(
+    config='configs/mix/road/7_temperature_shapes.py', options={'model.query_generator.initial_anchors': grid}
+)
+runs['8 with anchors on a grid'] = dict(
+    config='configs/mix/road/8_denoising_shapes.py', options={'model.query_generator.generator.initial_anchors': grid}
+)
 options = {'train_cfg.val_interval': 200}

@@ -12,6 +12,10 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # Truth left, prediction right: about ten pictures for a validation on COCO; lower it for a smaller set.
     visualization=dict(type='DetVisualizationHook', draw=True, interval=500, score_thr=0.3),
+    # A loss or gradient that is no number stops the training before the weights have it; stop=False only warns.
+    not_finite=dict(type='mmdet_dab.NotFiniteHook'),
+    # Says what is wrong when it does not learn; steps=0 switches it off.
+    training_watch=dict(type='mmdet_dab.TrainingWatch', steps=500),
 )
 
 # A number of classes that does not fit the data set is an error at the start, not an AP of 0.

@@ -1,6 +1,16 @@
 """Hooks for the Runner."""
 
+from mmdet_dab.hooks.channels_last import ChannelsLastHook
 from mmdet_dab.hooks.fine_tuning import FineTuningHook
 from mmdet_dab.hooks.inference import OptimizeForInferenceHook
+from mmdet_dab.hooks.not_finite import NotFiniteError, NotFiniteHook
+from mmdet_dab.hooks.training_watch import TrainingWatch
 
-__all__ = ['FineTuningHook', 'OptimizeForInferenceHook']
+__all__ = [
+    'ChannelsLastHook',
+    'FineTuningHook',
+    'NotFiniteError',
+    'NotFiniteHook',
+    'OptimizeForInferenceHook',
+    'TrainingWatch',
+]

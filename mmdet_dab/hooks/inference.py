@@ -17,11 +17,14 @@ class OptimizeForInferenceHook(Hook):
 
     Args:
         dtype: name of the precision, see :func:`mmdet_dab.optimize_for_inference`.
+        compile_with: backend of ``torch.compile``, or None, see there.
     """
 
-    def __init__(self, dtype: str = 'float32') -> None:
+    def __init__(self, dtype: str = 'float32', compile_with: str | None = None) -> None:
         self.dtype = getattr(torch, dtype)
+        self.compile_with = compile_with
 
     def before_test(self, runner: Runner) -> None:
         """Optimise, once."""
-        optimize_for_inference(runner.model.module if is_model_wrapper(runner.model) else runner.model, self.dtype)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        optimize_for_inference(model, self.dtype, self.compile_with)

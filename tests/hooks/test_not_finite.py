@@ -1,0 +1,187 @@
+"""What is not a number stops the training before the weights have it, and the message leads back to work."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
+
+from mmdet_dab import cli
+from mmdet_dab.checkpoints import read_checkpoint
+from mmdet_dab.hooks import NotFiniteError
+from mmdet_dab.registry import MODELS
+from tests.hooks.training import build, config_of, pipeline_with, warnings_during
+from tests.test_two_processes import free_port
+
+pytestmark = pytest.mark.usefixtures('quiet_runner')
+PICTURES = 'drawn/images'
+
+
+def spoiling(file: str, **how) -> dict:
+    return pipeline_with(last=[dict(type='Spoil', file=file, **how)])
+
+
+def stopped(config) -> tuple[str, object]:
+    """The message of a training that must stop, and its runner."""
+    runner = build(config)
+    with pytest.raises(NotFiniteError) as caught:
+        runner.train()
+    return str(caught.value), runner
+
+
+def all_finite(state) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+
+
+def test_a_spoilt_picture_stops_the_training_which_goes_on_from_the_last_checkpoint(tmp_path):
+    """Picture 3 is in the second of three batches and spoilt in the third epoch: step 8, after a checkpoint at 4."""
+    config = config_of(tmp_path, train_dataloader=spoiling('3.png', after=2))
+    said, runner = stopped(config)
+    last = tmp_path / 'work/iter_4.pth'
+    folder = tmp_path / PICTURES
+    assert said.startswith('training stopped at iteration 8: logits and boxes of decoder layer 0 are not finite in ')
+    assert f'; pixels of {folder / "3.png"} are not finite: mend or remove it' in said
+    assert f'(pictures of the batch: {folder / "2.png"}, {folder / "3.png"})' in said
+    assert f'The last good checkpoint is {last}: go on from it with --resume {last}.' in said
+    assert said.endswith('docs/own_data.md#not-finite')
+    assert all_finite(dict(runner.model.named_parameters()))
+    assert sorted(path.name for path in (tmp_path / 'work').glob('*.pth')) == ['iter_4.pth']
+    assert all_finite(read_checkpoint(last)['state_dict'])
+    mended = config_of(tmp_path / 'mended', work_dir=str(tmp_path / 'work'), resume=True, load_from=str(last))
+    runner = build(mended)
+    runner.train()
+    assert runner.iter > 8
+    assert all_finite(read_checkpoint(tmp_path / 'work/iter_12.pth')['state_dict'])
+
+
+def test_weights_that_explode_are_no_good_checkpoint(tmp_path):
+    """A huge rate in step 3: finite gradients, and weights that are finite still, but give no finite loss in step 4."""
+    schedule = [dict(type='MultiStepLR', milestones=[2], gamma=1e28, by_epoch=False)]
+    hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=-1))
+    said, _ = stopped(config_of(tmp_path, param_scheduler=schedule, default_hooks=hooks))
+    assert all_finite(read_checkpoint(tmp_path / 'work/iter_3.pth')['state_dict'])
+    assert said.startswith('training stopped at iteration 4: ')
+    assert re.search(
+        r'the training has diverged: lower optim_wrapper\.optimizer\.lr \(the rate of this step: 1e\+25', said
+    )
+    assert f'go on from it with --resume {tmp_path}/work/iter_2.pth' in said
+
+
+def test_weights_that_were_loaded_so(tmp_path):
+    config = config_of(tmp_path, load_from=str(tmp_path / 'nan.pth'))
+    state = MODELS.build(config.model).state_dict()
+    state['decoder.norm.weight'][0] = float('nan')
+    torch.save({'state_dict': state, 'meta': {}}, config.load_from)
+    said, _ = stopped(config)
+    assert 'iteration 1: ' in said
+    assert 'nor are weights (decoder.norm.weight), by the checkpoint loaded' in said
+
+
+def test_truth_that_is_not_finite(tmp_path):
+    said, _ = stopped(config_of(tmp_path, train_dataloader=spoiling('5.png', what='boxes')))
+    assert said.startswith('training stopped at iteration 3: boxes of the truth of ')
+    assert f'boxes of the truth of {tmp_path}/{PICTURES}/5.png are not finite: mend them in the annotation file' in said
+    assert 'There is no good checkpoint to go on from yet (default_hooks.checkpoint.interval' in said
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [('loss_bbox', 'loss_bbox is not finite'), ('d1.loss_iou', r'loss_iou of decoder layer 1 \(d1.loss_iou\) is not')],
+)
+def test_the_term_and_its_layer_are_named(tmp_path, name, words):
+    runner = build(config_of(tmp_path))
+    runner.model.register_forward_hook(
+        lambda part, inputs, losses: losses | {name: losses[name] / 0}, with_kwargs=False, prepend=True
+    )
+    with pytest.raises(NotFiniteError, match=f'iteration 1: {words}.*diverged: lower optim_wrapper.optimizer.lr'):
+        runner.train()
+
+
+@pytest.mark.parametrize('clip', [dict(max_norm=0.1), None])
+def test_a_gradient_that_is_not_finite_reaches_no_weight(tmp_path, clip):
+    config = config_of(tmp_path)
+    config.optim_wrapper.clip_grad = clip
+    runner = build(config)
+    bias = runner.model.bbox_head.class_branch.bias
+    bias.register_hook(lambda gradient: gradient / 0)
+    with pytest.raises(
+        NotFiniteError, match=r'the gradient of bbox_head\.class_branch\.bias.* is not finite though'
+    ) as caught:
+        runner.train()
+    assert all_finite(dict(runner.model.named_parameters()))
+    assert ('clip gradients (optim_wrapper.clip_grad' in str(caught.value)) == (clip is None)
+
+
+@OPTIM_WRAPPERS.register_module()
+class WithScaler(OptimWrapper):
+    """Stands for mixed precision, whose scaler skips the steps with infinite gradients by itself."""
+
+    class loss_scaler:  # noqa: N801
+        @staticmethod
+        def is_enabled() -> bool:
+            return True
+
+    def step(self, **kwargs) -> None:
+        self._clip_grad()
+        self.zero_grad()
+        super().step(**kwargs)
+
+
+def test_a_loss_scaler_is_left_to_its_infinite_gradients(tmp_path):
+    runner = build(config_of(tmp_path, optim_wrapper=dict(type='WithScaler'), train_cfg=dict(max_epochs=1)))
+    runner.model.bbox_head.class_branch.bias.register_hook(lambda gradient: gradient / 0)
+    runner.train()
+    assert runner.iter == 3
+
+
+def test_a_warning_instead(tmp_path):
+    hooks = dict(not_finite=dict(stop=False), training_watch=dict(steps=0))
+    config = config_of(tmp_path, train_cfg=dict(max_epochs=1), default_hooks=hooks)
+    runner = build(config)
+    runner.model.register_forward_hook(
+        lambda part, inputs, losses: losses | {'loss_odd': losses['loss_iou'].detach() / 0}, prepend=True
+    )
+    (said,) = warnings_during(runner)
+    assert said.startswith('ATTENTION: iteration 1: loss_odd is not finite')
+    assert runner.iter == 3
+
+
+def test_the_tool_ends_with_one_sentence(capsys):
+    def main():
+        raise NotFiniteError('training stopped at iteration 1: …')
+
+    with pytest.raises(SystemExit) as caught:
+        cli.run(main)
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == 'error: training stopped at iteration 1: …\n'
+
+
+def test_what_one_of_two_processes_sees_stops_both(tmp_path):
+    """Each process takes every other picture: 0, 2, 4 and 1, 3, 5. Picture 3 is of the second process."""
+    config = config_of(tmp_path, train_dataloader=dict(batch_size=1) | spoiling('3.png'))
+    mp.spawn(process, args=(free_port(), config.to_dict(), tmp_path), nprocs=2)
+    said = [(tmp_path / f'said_{rank}').read_text() for rank in range(2)]
+    assert said[0] == said[1]
+    assert said[0].startswith('training stopped at iteration 2: process 1: logits and boxes of decoder layer 0 are not')
+    assert f'pixels of {tmp_path}/{PICTURES}/3.png are not finite' in said[0]
+
+
+def process(rank: int, port: int, config: dict, folder: Path) -> None:
+    """One of two: train until it stops, and write down what was said."""
+    os.environ |= dict(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
+    )
+    Config.pretty_text = 'the config'
+    init_default_scope('mmdet')
+    runner = build(Config(config), 'pytorch')
+    with pytest.raises(NotFiniteError) as caught:
+        runner.train()
+    (folder / f'said_{rank}').write_text(str(caught.value))
+    torch.distributed.destroy_process_group()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from mmdet_dab.hooks import TrainingWatch, alarms
+from mmdet_dab.hooks import NotFiniteHook, TrainingWatch, alarms
 from mmdet_dab.hooks.alarms import Group, Window
 from mmdet_dab.registry import MODELS
 from tests import tiny
 from tests.hooks.training import ANCHORS, alarms_of, build, config_of, pipeline_with, warnings_during
 from tests.models.test_against_mmdet_detr import shrunk, their_config
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.usefixtures('quiet_runner')
 
@@ -279,3 +282,11 @@ def test_objects_by_hand():
 def test_nonsense_is_refused(arguments):
     with pytest.raises(ValueError, match=f'{next(iter(arguments))}=-?\\d+ '):
         TrainingWatch(**arguments)
+
+
+def test_every_alarm_has_its_paragraph():
+    """What the log points to is a heading of the page, and every heading is pointed to."""
+    watch, stop = (Path(inspect.getfile(hook)).read_text() for hook in (TrainingWatch, NotFiniteHook))
+    named = {*re.findall(r"_tell\(\s*runner,\s*'([a-z-]+)'", watch), *re.findall(r"own_data\.md#([a-z-]+)'", stop)}
+    page = (ROOT / alarms.HELP).read_text().split('## When it does not learn')[1]
+    assert named == set(re.findall(r'^### ([a-z-]+)$', page, flags=re.MULTILINE))

@@ -136,14 +136,14 @@ def peak_gb(device: str) -> float:
 # --- What the results were measured on, and where they go
 
 
-def machine(threads: int) -> str:
+def machine(threads: int, now: Callable[[], float] = time.perf_counter) -> str:
     """The machine and the versions, in one sentence."""
     model = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.exists():
         names = [line.split(':', 1)[1] for line in info.read_text().splitlines() if line.startswith('model name')]
         model = names[0].strip() if names else model
-    rate = matmul_rate(threads)
+    rate = matmul_rate(threads, now)
     gpu = f'; {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
     names = ('torch', 'mmdet', 'mmengine', 'transformers')
     versions = ', '.join(f'{name} {found}' for name in names if (found := installed(name)))
@@ -162,15 +162,15 @@ def installed(name: str) -> str | None:
         return None
 
 
-def matmul_rate(threads: int, size: int = 1024) -> float:
+def matmul_rate(threads: int, now: Callable[[], float] = time.perf_counter, size: int = 1024) -> float:
     """The rate of this machine's matrix product, in GFLOPS (2 per multiply-add): the median of 15."""
     torch.set_num_threads(threads)
     a = torch.randn(size, size)
     seconds = []
     for _ in range(16):
-        start = time.perf_counter()
+        start = now()
         a @ a
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     return 2 * size**3 / statistics.median(seconds[1:]) / 1e9
 
 
@@ -212,3 +212,24 @@ def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='threads of PyTorch')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda')
     parser.add_argument('--publish', action='store_true', help='write the result into docs/performance.md')
+
+
+def add_cpu_time_argument(parser: argparse.ArgumentParser) -> None:
+    """For benchmarks of a single process."""
+    parser.add_argument(
+        '--cpu-time',
+        action='store_true',
+        help='count processor time, in which what else the machine does counts little; for --threads 1 only',
+    )
+
+
+def clock(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Callable[[], float]:
+    """What tells the time, in seconds."""
+    if args.cpu_time and args.threads != 1:
+        parser.error(f'--cpu-time adds up the time of {args.threads} threads: give --threads 1')
+    return time.process_time if args.cpu_time else time.perf_counter
+
+
+def counted(args: argparse.Namespace) -> str:
+    """For the line under a table."""
+    return 'processor time' if args.cpu_time else 'time'

@@ -17,7 +17,9 @@ from mmdet_dab.hooks.fine_tuning import class_tensors
 from mmdet_dab.own_data.annotations import DataError, listed
 
 COMMON = ('_base_/datasets/coco_detection.py', '_base_/schedules/schedule_50e.py', '_base_/default_runtime.py')
-SCRATCH = ('_base_/models/dab_detr_small.py', *COMMON)
+SCRATCH = ('_base_/models/dn_detr_small.py', *COMMON)
+#: The same without denoising; checkpoints may come from it.
+PLAIN = ('_base_/models/dab_detr_small.py', *COMMON)
 #: Side of the picture that the stride is found with.
 PROBE = 256
 
@@ -32,6 +34,7 @@ class Start:
         checkpoint: file; None: random weights.
         num_queries: of the checkpoint.
         known: classes that it knows and that are asked for.
+        denoising: whether the query generator of the bases denoises, and has the anchors' generator in it.
     """
 
     bases: tuple[str, ...]
@@ -39,11 +42,12 @@ class Start:
     checkpoint: Path | None = None
     num_queries: int | None = None
     known: tuple[str, ...] = ()
+    denoising: bool = False
 
     @property
     def small(self) -> bool:
         """Whether it is the small model, which is trained from scratch on a few pictures; else one that knows COCO."""
-        return self.bases == SCRATCH
+        return self.bases in (SCRATCH, PLAIN)
 
 
 def from_scratch(configs: Path) -> Start:
@@ -52,7 +56,7 @@ def from_scratch(configs: Path) -> Start:
     Args:
         configs: the repository's ``configs/``.
     """
-    return Start(SCRATCH, _stride(build_detector(_model(configs, SCRATCH))))
+    return Start(SCRATCH, _stride(build_detector(_model(configs, SCRATCH))), denoising=True)
 
 
 def from_checkpoint(path: Path, configs: Path, classes: Sequence[str]) -> Start:
@@ -75,19 +79,22 @@ def from_checkpoint(path: Path, configs: Path, classes: Sequence[str]) -> Start:
             f'checkpoint {path} is in the layout of {layout.source}: bring it in with '
             f'python tools/convert_weights.py {path} NEW.pth'
         )
-    if 'query_generator.sizes' not in state:
+    anchors = [name for name in ('query_generator.sizes', 'query_generator.generator.sizes') if name in state]
+    if not anchors:
         raise DataError(f'checkpoint {path} has no anchor boxes of its own, as that of a DAB-DETR has')
     named = (meta.get('converted_from') or {}).get('config'), config_name(state), 'dab_detr_r50_50e.py'
-    tried = [(name,) for name in dict.fromkeys(named) if name and (configs / name).is_file()] + [SCRATCH]
+    tried: list[tuple[str, ...]] = [(name,) for name in dict.fromkeys(named) if name and (configs / name).is_file()]
+    tried += [SCRATCH, PLAIN]
     reasons = []
-    num_queries = len(state['query_generator.sizes'])
+    num_queries = len(state[anchors[0]])
     for bases in tried:
-        model = build_detector(_model(configs, bases, num_queries))
+        cfg = _model(configs, bases, num_queries)
+        model = build_detector(cfg)
         reason = _misfit(model, state)
         if not reason:
             old = (meta.get('dataset_meta') or {}).get('classes') or ()
             known = tuple(name for name in classes if name in old)
-            return Start(bases, _stride(model), path, num_queries, known)
+            return Start(bases, _stride(model), path, num_queries, known, 'generator' in cfg.model.query_generator)
         reasons.append(f'{bases[0]}: {reason}')
     raise DataError(
         f'checkpoint {path} fits none of the configs that were tried ({"; ".join(reasons)}): write a config '
@@ -99,7 +106,8 @@ def _model(configs: Path, bases: Sequence[str], num_queries: int | None = None) 
     """The first base, which is the one with the model, and the checkpoint's number of queries."""
     cfg = Config.fromfile(configs / bases[0])
     if num_queries is not None:
-        cfg.merge_from_dict({'model.query_generator.num_queries': num_queries})
+        generator = cfg.model.query_generator
+        generator.get('generator', generator).num_queries = num_queries
     return cfg
 
 

@@ -172,14 +172,15 @@ def _scratch_model(recipe: Recipe) -> str:
     width, height = recipe.anchor_size
     radius = float(f'{(width * height) ** 0.5 / 2:.2g}')
     directed = f"type='mmdet_dab.DirectedAttention', radius={radius:g}, gain=3.0"
+    queries = f"""\
+num_queries=num_queries,
+# Anchors on grids all over the picture, of the sizes that the training's objects have; they are read when the
+# training starts. The median object is {width:g} wide and {height:g} high, in parts of its picture.
+initial_anchors=dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset),
+"""
     return f"""\
 model = dict(
-    query_generator=dict(
-        num_queries=num_queries,
-        # Anchors on grids all over the picture, of the sizes that the training's objects have; they are read when the
-        # training starts. The median object is {width:g} wide and {height:g} high, in parts of its picture.
-        initial_anchors=dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset),
-    ),
+{_query_generator(queries, denoising=True)}\
     decoder=dict(
         # Attention looks around the anchor from the first step: at half the size of the median object.
         positional_query=dict(init_cfg=dict(type='mmdet_dab.UnitPositionScale')),
@@ -190,20 +191,32 @@ model = dict(
 """
 
 
+def _query_generator(settings: str, *, denoising: bool) -> str:
+    """The entry of the query generator; with denoising the one that has the anchors is inside."""
+    if not denoising:
+        return f'    query_generator=dict(\n{textwrap.indent(settings, " " * 8)}    ),\n'
+    return f"""\
+    query_generator=dict(
+        num_classes=len(metainfo['classes']),
+        generator=dict(
+{textwrap.indent(settings, ' ' * 12)}\
+        ),
+    ),
+"""
+
+
 def _checkpoint_model(recipe: Recipe, start: Start) -> str:
-    anchors = "        # The checkpoint's anchors are learned already.\n"
+    anchors = "# The checkpoint's anchors are learned already.\n"
     if recipe.num_queries != start.num_queries:
         anchors = (
-            f'        # The checkpoint has {start.num_queries}, too few: they start afresh.\n'
-            "        initial_anchors=dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset),\n"
+            f'# The checkpoint has {start.num_queries}, too few: they start afresh.\n'
+            "initial_anchors=dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset),\n"
         )
+    settings = f'{anchors}num_queries=num_queries,\n'
     return f"""\
 model = dict(
     backbone=dict(init_cfg=None),  # the checkpoint has its weights, too
-    query_generator=dict(
-{anchors}\
-        num_queries=num_queries,
-    ),
+{_query_generator(settings, denoising=start.denoising)}\
     bbox_head=dict(num_classes=len(metainfo['classes']), max_per_img={recipe.max_per_img}),
 )
 """

@@ -270,7 +270,8 @@ def test_the_written_config_is_whole(drawn: Drawn, kind: str, capsys: pytest.Cap
     assert cfg.train_dataloader.dataset.ann_file == 'mine/cells_annotations/train.json'
     assert cfg.train_dataloader.dataset.data_prefix.img == 'images/'
     assert cfg.val_evaluator.ann_file == './mine/cells_annotations/val.json'
-    assert (cfg.model.query_generator.num_queries, cfg.model.bbox_head.num_classes) == (20, 2)
+    queries = cfg.model.query_generator
+    assert (queries.generator.num_queries, queries.num_classes, cfg.model.bbox_head.num_classes) == (20, 2, 2)
     assert cfg.model.bbox_head.max_per_img == 40
     assert cfg.scale == (64, 48)
     # 6 pictures to train on: 1,500 · √(6/200) = 260 steps of all of them.
@@ -281,7 +282,7 @@ def test_the_written_config_is_whole(drawn: Drawn, kind: str, capsys: pytest.Cap
     assert capsys.readouterr().err == ''
     model = MODELS.build(cfg.model)
     model.init_weights()
-    sizes = model.query_generator.anchors()[:, 2:].unique(dim=0)
+    sizes = model.query_generator.generator.anchors()[:, 2:].unique(dim=0)
     expected = {(round(w / 64, 3), round(h / 48, 3)) for w, h in ((16, 16), (28, 8))}
     assert {tuple(round(value, 3) for value in size) for size in sizes.tolist()} == expected
     report = (drawn.folder / 'mine/cells_report.txt').read_text()
@@ -328,7 +329,7 @@ def test_bases_are_found_from_wherever_the_config_lies(drawn: Drawn):
     shutil.copytree(CONFIGS / '_base_', repository / '_base_')
     make(drawn.request(drawn.coco(), configs=repository))
     config = drawn.folder / 'mine/cells.py'
-    assert "'../repository/configs/_base_/models/dab_detr_small.py'," in config.read_text()
+    assert "'../repository/configs/_base_/models/dn_detr_small.py'," in config.read_text()
     drawn.folder.joinpath('moved').mkdir()
     for name in ('mine', 'repository'):
         (drawn.folder / name).rename(drawn.folder / 'moved' / name)

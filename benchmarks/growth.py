@@ -1,0 +1,169 @@
+"""How cost grows with sizes and counts, beside the arithmetic that it needs: ``python -m benchmarks.growth``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from benchmarks import side_by_side
+from benchmarks.peers import Scene
+from mmdet_dab import cli
+from mmdet_dab.analysis.complexity import count
+from mmdet_dab.inference import optimize_for_inference
+from mmdet_dab.models.matcher import truth_of
+from mmdet_dab.registry import MODELS
+
+CONFIG = 'configs/dab_detr_r50_50e.py'
+#: Tells the time, in seconds.
+Now = Callable[[], float]
+LAYERS, PICTURES, QUERIES, CLASSES = 6, 4, 300, 80
+
+
+@dataclass
+class Point:
+    """One setting of a sweep.
+
+    Attributes:
+        value: what is varied.
+        seconds: the least of all rounds.
+        arithmetic: what the setting needs, in the sweep's unit.
+    """
+
+    value: int
+    seconds: float
+    arithmetic: float
+
+
+def least(step: Callable[[], Any], rounds: int, now: Now) -> float:
+    """Seconds of the fastest round, after one to warm up."""
+    step()
+    seconds = []
+    for _ in range(rounds):
+        start = now()
+        step()
+        seconds.append(now() - start)
+    return min(seconds)
+
+
+def growth(points: Sequence[Point]) -> list[float]:
+    """Time over arithmetic, of each point and in parts of the first: above 1 it grows faster than its arithmetic."""
+    first = points[0]
+    return [point.seconds / first.seconds / (point.arithmetic / first.arithmetic) for point in points]
+
+
+def exponent(points: Sequence[Point]) -> float:
+    """k in time ∝ arithmetic^k, from the first point to the last."""
+    first, last = points[0], points[-1]
+    return math.log(last.seconds / first.seconds) / math.log(last.arithmetic / first.arithmetic)
+
+
+# --- Sweeps
+
+
+def detector(num_queries: int = QUERIES) -> nn.Module:
+    """R50 with random weights."""
+    init_default_scope('mmdet')
+    config = cli.load_config(CONFIG, {}).model
+    config.backbone.init_cfg = None
+    config.query_generator.num_queries = num_queries
+    return MODELS.build(config)
+
+
+def prediction(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
+    """Seconds, and G multiply-adds."""
+    model = detector(num_queries).eval()
+    products = count(model, {scene.size: 1})
+    total = (products.weights + products.attention).total() * scene.batch / 1e9
+    model = optimize_for_inference(model)
+    pictures, samples = scene.pictures(), scene.data_samples()
+    with torch.inference_mode():
+        return least(lambda: model(pictures, samples, mode='predict'), rounds, now), total
+
+
+def training(scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
+    """Seconds of forward and backward, and G multiply-adds of the forward pass."""
+    model = detector()
+    products = count(model.eval(), {scene.size: 1})
+    total = (products.weights + products.attention).total() * scene.batch / 1e9
+    model.train().to(memory_format=torch.channels_last)
+    pictures, samples = scene.pictures(), scene.data_samples()
+
+    def step() -> None:
+        model.zero_grad()
+        sum(model(pictures, samples, mode='loss').values()).backward()
+
+    return least(step, rounds, now), total
+
+
+def matching(objects: int, rounds: int, now: Now) -> float:
+    """Seconds of matching all layers and pictures."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(LAYERS, PICTURES, QUERIES, CLASSES, generator=generator) - 3
+    boxes = torch.rand(LAYERS, PICTURES, QUERIES, 4, generator=generator) * 0.5 + 0.25
+    matcher = detector().bbox_head.matcher
+    targets = truth_of(Scene(PICTURES, objects=objects).data_samples())
+    return least(lambda: matcher(logits, boxes, targets), 10 * rounds, now)
+
+
+def sweep(values: Sequence[int], measure: Callable[[int], tuple[float, float]]) -> list[Point]:
+    """A point for every value."""
+    points = []
+    for value in values:
+        points.append(Point(value, *measure(value)))
+        print(f'{value}: {points[-1].seconds:.3g} s', flush=True)
+    return points
+
+
+def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
+    """What is varied, with its unit -> the points."""
+    return {
+        'prediction, picture of n × n': sweep(
+            (400, 800, 1200, 1600), lambda side: prediction(QUERIES, Scene(1, (side, side)), rounds, now)
+        ),
+        'prediction, n queries, 400 × 400': sweep(
+            (100, 300, 600, 900), lambda queries: prediction(queries, Scene(1, (400, 400)), rounds, now)
+        ),
+        'training step, n pictures of 192 × 192': sweep(
+            (1, 2, 4, 8, 16), lambda batch: training(Scene(batch, (192, 192)), rounds, now)
+        ),
+        # Each object is taken up by a search over all queries and, at worst, all objects before it.
+        'matching, n objects': sweep(
+            (1, 10, 30, 100, 300), lambda objects: (matching(objects, rounds, now), QUERIES * objects**2 / 1e6)
+        ),
+    }
+
+
+def report(found: dict[str, list[Point]]) -> str:
+    """A Markdown table."""
+    rows = []
+    for title, points in found.items():
+        for point, ratio in zip(points, growth(points), strict=True):
+            per = f'{1e3 * point.seconds / point.arithmetic:.3g}'
+            rows.append((title, point.value, f'{point.seconds:.3g}', f'{point.arithmetic:.3g}', per, f'{ratio:.2g}'))
+        rows.append(('', '', '', '', 'exponent', f'**{exponent(points):.2f}**'))
+    return side_by_side.table(('what', 'n', 's', 'arithmetic, G or M', 'ms for each', 'of the first'), rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    side_by_side.add_arguments(parser, rounds=3)
+    side_by_side.add_cpu_time_argument(parser)
+    args = parser.parse_args()
+    now = side_by_side.clock(parser, args)
+    torch.set_num_threads(args.threads)
+    found = sweeps(args.rounds, now)
+    about = side_by_side.machine(args.threads, now)
+    text = f'{report(found)}\n\n{about}; least {side_by_side.counted(args)} of {args.rounds} rounds.'
+    data = {'about': about, 'sweeps': {title: [vars(point) for point in points] for title, points in found.items()}}
+    side_by_side.keep('growth', text, data, args.publish)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,101 @@
+"""The benchmarks' arithmetic: shares, floors and growth, on tiny models and by hand."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+
+import pytest
+
+from benchmarks import side_by_side
+from benchmarks.growth import Point, exponent, growth, matching
+from benchmarks.profile import (
+    MATCHING,
+    REST,
+    BackwardClock,
+    Clock,
+    backward_multiply_adds,
+    least,
+    line,
+    multiply_adds,
+    rows_of,
+)
+from mmdet_dab.analysis.complexity import count
+from tests import tiny
+
+
+def test_growth_by_hand():
+    """Twice the arithmetic in twice the time, then four times in eight times the time: 8 = 4^1.5."""
+    points = [Point(1, 0.5, 10.0), Point(2, 1.0, 20.0), Point(4, 4.0, 40.0)]
+    assert growth(points) == pytest.approx([1, 1, 2])
+    assert exponent(points) == pytest.approx(1.5)
+    assert exponent(points[:2]) == pytest.approx(1)
+
+
+def test_floor_by_hand():
+    """3 G multiply-adds are 6 G operations: 60 ms at 100 GFLOPS, of which 120 ms is twice as much."""
+    assert line('part', 0.12, 0.48, 3_000_000_000, 100) == ('part', '120.0', '25%', '3.00', '60.0', '2.0 ×')
+    assert line('part', 0.12, 0.48, 0, 100)[-1] == '—'
+
+
+def test_time_is_booked_on_the_innermost_row():
+    """The decoder runs from 1 to 7, and in it the head from 2 to 4."""
+    ticks = iter([0.0, 1.0, 2.0, 4.0, 7.0, 9.0])
+    clock = Clock(lambda: next(ticks))
+    clock.reset()
+    for row in ('decoder', 'bbox_head'):
+        clock.enter(row)
+    clock.leave()
+    clock.leave()
+    clock.enter('encoder')
+    assert clock.seconds['decoder'] == 1 + 3
+    assert clock.seconds['bbox_head'] == 2
+    assert sum(clock.seconds.values()) == 9
+
+
+def test_the_least_of_all_rounds():
+    steps = iter([{'a': {'x': 0.1}}, {'a': {'x': 3.0, 'y': 1.0}}, {'a': {'x': 2.0, 'y': 4.0}}])
+    rates = iter([1.0, 5.0, 3.0])
+    assert least(2, lambda: next(steps), lambda: next(rates)) == ({'a': {'x': 2.0, 'y': 1.0}}, 5.0)
+
+
+def test_parts_of_a_step():
+    """Every row has its time, rows add up to the whole arithmetic, and gradients go through the parts in order."""
+    model = tiny.build().train()
+    pictures, samples = tiny.batch([(64, 96)] * 2)
+    forward, backward = Clock(time.perf_counter), BackwardClock(time.perf_counter)
+    with forward.watching(model), backward.watching(model):
+        forward.reset()
+        backward.backward(sum(model(pictures, samples, mode='loss').values()))
+    assert {*rows_of(model).values(), MATCHING} == {*forward.seconds} - {REST}
+    assert list(backward.seconds) == ['bbox_head', 'decoder', 'encoder', 'neck', 'backbone']
+    assert all(seconds > 0 for seconds in backward.seconds.values())
+    assert not model.backbone._forward_hooks, 'something was left behind'
+
+
+def test_multiply_adds_of_the_rows_add_up():
+    model = tiny.build()
+    counts = count(model, {(64, 96): 1})
+    rows = multiply_adds(model, counts)
+    whole = (counts.weights + counts.attention).total()
+    assert rows.total() == whole
+    assert rows['decoder: cross_attention'] > 0
+    assert backward_multiply_adds(model, counts).total() == 2 * whole
+    model.backbone.conv1.requires_grad_(False)
+    assert backward_multiply_adds(model, counts).total() == 2 * (whole - counts.weights['backbone.conv1'])
+
+
+def test_matching_is_timed_for_any_number_of_objects():
+    assert 0 < matching(2, rounds=1, now=time.perf_counter) < math.inf
+
+
+def test_results_go_between_their_marks(tmp_path, monkeypatch):
+    page = tmp_path / 'page.md'
+    page.write_text('above\n<!-- growth: begin -->\nold\n<!-- growth: end -->\nbelow\n')
+    monkeypatch.setattr(side_by_side, 'PAGE', page)
+    monkeypatch.setattr(side_by_side, 'RESULTS', tmp_path)
+    side_by_side.keep('growth', 'new', Counter(a=1), publish=True)
+    assert page.read_text() == 'above\n<!-- growth: begin -->\nnew\n<!-- growth: end -->\nbelow\n'
+    with pytest.raises(SystemExit, match='lacks the marks <!-- profile: begin -->'):
+        side_by_side.keep('profile', 'new', {}, publish=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -16,18 +17,22 @@ from benchmarks.peers import Scene, mmdets
 LAYERS, BATCH, QUERIES, CLASSES, MOST = 6, 16, 300, 80, 60
 
 
-def outputs(device: str) -> tuple[Tensor, Tensor]:
+def outputs(device: str, batch: int) -> tuple[Tensor, Tensor]:
     """Logits (L, B, N, C) and boxes (L, B, N, 4) cx cy w h in 0..1."""
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(LAYERS, BATCH, QUERIES, CLASSES, generator=generator) - 3
-    boxes = torch.rand(LAYERS, BATCH, QUERIES, 4, generator=generator) * 0.5 + 0.25
+    logits = torch.randn(LAYERS, batch, QUERIES, CLASSES, generator=generator) - 3
+    boxes = torch.rand(LAYERS, batch, QUERIES, 4, generator=generator) * 0.5 + 0.25
     return logits.to(device).requires_grad_(), boxes.to(device).requires_grad_()
 
 
-def truth(device: str) -> list:
-    """Data samples with 1 to 60 objects."""
-    samples = Scene(BATCH, objects=MOST, device=device).data_samples()
-    counts = torch.randint(1, MOST + 1, (BATCH,), generator=torch.Generator().manual_seed(2)).tolist()
+def some_counts() -> list[int]:
+    """1 to 60 objects for every picture of the batch."""
+    return torch.randint(1, MOST + 1, (BATCH,), generator=torch.Generator().manual_seed(2)).tolist()
+
+
+def truth(device: str, counts: Sequence[int]) -> list:
+    """Data samples with so many objects."""
+    samples = Scene(len(counts), objects=max(counts), device=device).data_samples()
     for sample, count in zip(samples, counts, strict=True):
         sample.gt_instances = sample.gt_instances[:count]
     return samples
@@ -40,14 +45,20 @@ def mmdets_losses(device: str, our_assigner: bool = False) -> Any:
         from mmdet_dab.models import MatcherAssigner
 
         head.assigner = MatcherAssigner(_our_head().matcher)
-    logits, boxes = outputs(device)
-    samples = truth(device)
+    logits, boxes = outputs(device, BATCH)
+    samples = truth(device, some_counts())
     instances, metas = [sample.gt_instances for sample in samples], [sample.metainfo for sample in samples]
     return _step(lambda: head.loss_by_feat(logits, boxes, instances, metas), logits, boxes)
 
 
-def our_losses(device: str) -> Any:
-    """Ours: all layers and pictures at once."""
+def our_losses(device: str, counts: Sequence[int] | None = None) -> Any:
+    """Ours: all layers and pictures at once.
+
+    Args:
+        device: to compute on.
+        counts: objects of every picture; None: as in the comparison with mmdet.
+    """
+    counts = counts or some_counts()
     mmdets('r50')  # registers mmdet's scope
     from mmdet_dab.models import SetPredictionHead
     from mmdet_dab.registry import MODELS
@@ -58,13 +69,13 @@ def our_losses(device: str) -> Any:
         def forward(self, output: Any, layers: slice = slice(None)) -> tuple[Tensor, Tensor]:
             return output.logits, output.boxes
 
-    MODELS.register_module(module=GivenOutputs)
+    MODELS.register_module(module=GivenOutputs, force=True)
     config = _our_head()
     config.type = 'mmdet_dab.GivenOutputs'
     head = MODELS.build(config).to(device)
-    logits, boxes = outputs(device)
+    logits, boxes = outputs(device, len(counts))
     output = SimpleNamespace(logits=logits, boxes=boxes, queries=SimpleNamespace(denoising=None))
-    samples = truth(device)
+    samples = truth(device, counts)
     return _step(lambda: head.loss(output, samples), logits, boxes)
 
 

@@ -174,6 +174,12 @@ def at(curve: Sequence[dict], part: float, key: str) -> float:
     return within[-1][key] if within else float('nan')
 
 
+def same_steps(curves: Sequence[Sequence[dict]]) -> list[tuple[dict, ...]]:
+    """The points that all curves have, step by step."""
+    common = set.intersection(*({point['step'] for point in curve} for curve in curves))
+    return list(zip(*([point for point in curve if point['step'] in common] for curve in curves), strict=True))
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean, and what lies between least and greatest."""
     values = [max(value, 0.0) for value in values]  # COCO's -1 stands for no prediction at all
@@ -204,8 +210,7 @@ def plot(study: Study, path: Path) -> None:
     colours = plt.get_cmap('turbo')([(index + 0.5) / len(names) for index in range(len(names))])
     figure, axes = plt.subplots(figsize=(9, 5.5))
     for name, colour in zip(names, colours, strict=True):
-        curves = [result['curve'] for result in study.results(name)]
-        points = list(zip(*curves, strict=True))
+        points = same_steps([result['curve'] for result in study.results(name)])
         minutes = [statistics.mean(point['seconds'] for point in same) / 60 for same in points]
         values = [[max(point['AP'], 0) for point in same] for same in points]
         mean = [statistics.mean(same) for same in values]

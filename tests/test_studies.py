@@ -6,7 +6,7 @@ import os
 import pytest
 
 from benchmarks import training
-from benchmarks.training import Study, at, spread, table, take
+from benchmarks.training import Study, at, same_steps, spread, table, take
 from mmdet_dab.cli import UsageError
 from mmdet_dab.registry import MODELS
 
@@ -89,6 +89,11 @@ def test_table_by_hand(study):
     )
     assert spread([-1.0, 0.2]) == '0.100 (0.000 – 0.200)'
     assert at(curve((4, 0.2), (8, 0.3)), 0.5, 'AP') == 0.2
+
+
+def test_curves_are_averaged_where_all_have_a_point():
+    points = same_steps([curve((2, 0.1), (4, 0.2), (8, 0.3)), curve((4, 0.4), (8, 0.5))])
+    assert [[point['AP'] for point in same] for same in points] == [[0.2, 0.4], [0.3, 0.5]]
 
 
 def test_plot_and_table_go_to_the_page(study, tmp_path, monkeypatch):

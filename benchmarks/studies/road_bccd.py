@@ -62,6 +62,6 @@ options = {
     ),
     'val_evaluator.ann_file': 'data/bccd/annotations/val.json',
     'train_cfg.max_iters': 600,
-    'train_cfg.val_interval': 150,
+    'train_cfg.val_interval': 300,
     'param_scheduler.1.end': 600,
 }

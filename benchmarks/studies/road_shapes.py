@@ -21,4 +21,4 @@ runs['7 with anchors on a grid'] = dict(
 runs['8 with anchors on a grid'] = dict(
     config='configs/mix/road/8_denoising_shapes.py', options={'model.query_generator.generator.initial_anchors': grid}
 )
-options = {'train_cfg.val_interval': 200}
+options = {'train_cfg.val_interval': 400}

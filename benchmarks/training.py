@@ -168,10 +168,10 @@ def take(lock: Path) -> bool:
 # --- What came out
 
 
-def at(curve: Sequence[dict], part: float, key: str) -> float:
-    """The value at the last validation within this part of the steps."""
+def at(curve: Sequence[dict], part: float, key: str) -> float | None:
+    """The value at the last validation within this part of the steps, if there was one."""
     within = [point for point in curve if point['step'] <= part * curve[-1]['step'] + 0.5]
-    return within[-1][key] if within else float('nan')
+    return within[-1][key] if within else None
 
 
 def same_steps(curves: Sequence[Sequence[dict]]) -> list[tuple[dict, ...]]:
@@ -180,10 +180,13 @@ def same_steps(curves: Sequence[Sequence[dict]]) -> list[tuple[dict, ...]]:
     return list(zip(*([point for point in curve if point['step'] in common] for curve in curves), strict=True))
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean, and what lies between least and greatest."""
-    values = [max(value, 0.0) for value in values]  # COCO's -1 stands for no prediction at all
-    return f'{statistics.mean(values):.3f} ({min(values):.3f} – {max(values):.3f})'
+def spread(values: Sequence[float | None]) -> str:
+    """Mean, and what lies between least and greatest; a dash where a value is missing."""
+    if None in values:
+        return '—'
+    found = [max(value, 0.0) for value in values if value is not None]  # COCO's -1 stands for no prediction at all
+    mean = f'{statistics.mean(found):.3f}'
+    return mean if len(found) == 1 else f'{mean} ({min(found):.3f} – {max(found):.3f})'
 
 
 def table(study: Study) -> str:

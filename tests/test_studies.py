@@ -88,6 +88,8 @@ def test_table_by_hand(study):
         '| 480 s | 2 |'
     )
     assert spread([-1.0, 0.2]) == '0.100 (0.000 – 0.200)'
+    assert spread([0.2]) == '0.200'
+    assert spread([at(curve((4, 0.2), (8, 0.3)), 0.25, 'AP'), 0.1]) == '—'
     assert at(curve((4, 0.2), (8, 0.3)), 0.5, 'AP') == 0.2
 
 

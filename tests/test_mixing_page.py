@@ -28,8 +28,10 @@ def folder(tmp_path_factory):
     (folder / 'configs').symlink_to(CONFIGS)
     (folder / 'my_parts.py').write_text(OWN_PART)
     sys.path.insert(0, str(folder))
+    sys.modules.pop('my_parts', None)  # of another test's page
     yield folder
     sys.path.remove(str(folder))
+    sys.modules.pop('my_parts', None)
 
 
 def load(folder, text):

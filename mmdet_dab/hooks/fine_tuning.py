@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmdet_dab.checkpoints.loading import CheckpointError
+from mmdet_dab.hooks.observing import listed
 from mmdet_dab.registry import HOOKS
 
 
@@ -96,8 +97,9 @@ def fit_classes(
     kept = [name for name in classes if name in old_classes]
     fresh = [name for name in classes if name not in old_classes]
     return (
-        f'fine-tuning: {len(kept)} of {len(classes)} classes are known from the checkpoint ({listed(kept)}), and keep '
-        f'their rows of {listed(names)}; new ones start afresh ({listed(fresh)}); all other tensors are loaded'
+        f'fine-tuning: {len(kept)} of {len(classes)} classes are known from the checkpoint ({listed(kept) or "none"}), '
+        f'and keep their rows of {listed(names) or "none"}; new ones start afresh ({listed(fresh) or "none"}); all '
+        'other tensors are loaded'
     )
 
 
@@ -112,7 +114,7 @@ def report_differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
     if len(differing) == len(shared):
         raise CheckpointError(
             f'the checkpoint has none of the {len(own)} tensors of the model: it is of another model or layout '
-            f'(it starts with {listed(list(state))})'
+            f'(it starts with {listed(list(state)) or "none"})'
         )
     # Batch norm's counter of batches: older checkpoints and the released ones do without.
     missing = [name for name in own if name not in state and not name.endswith('num_batches_tracked')]
@@ -127,9 +129,3 @@ def report_differences(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
     ):
         if tensors:
             print_log(f'ATTENTION: {len(tensors)} {what}: {listed(tensors)}', 'current', level=logging.WARNING)
-
-
-def listed(names: Sequence[str], at_most: int = 8) -> str:
-    """The names, or the first of them and the number of the others."""
-    more = f' and {len(names) - at_most} more' if len(names) > at_most else ''
-    return (', '.join(names[:at_most]) + more) or 'none'

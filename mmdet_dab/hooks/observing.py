@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import BaseBoxes
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -77,8 +77,7 @@ def samples_of(data_batch: Any) -> list[DetDataSample]:
 
 def true_boxes(sample: DetDataSample) -> Tensor:
     """(T, 4) x1 y1 x2 y2 in pixels."""
-    boxes = sample.gt_instances.bboxes
-    return boxes.tensor if isinstance(boxes, BaseBoxes) else boxes
+    return get_box_tensor(sample.gt_instances.bboxes)
 
 
 def name_of(sample: DetDataSample) -> str:

@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
-from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
-from torch import Tensor
 
-from mmdet_dab.models.matcher import Targets
+from mmdet_dab.models.matcher import Targets, in_parts_of_picture
 from mmdet_dab.registry import TASK_UTILS
 
 
@@ -64,9 +63,8 @@ class MatcherAssigner(BaseAssigner):
             labels=labels.new_full((len(logits),), -1),
         )
         if len(labels) and len(logits):
-            truth = gt_instances.bboxes
-            truth = truth.tensor if hasattr(truth, 'tensor') else truth
-            found, truth = (in_parts_of_picture(boxes, img_meta) for boxes in (pred_instances.bboxes, truth))
+            found = in_parts_of_picture(pred_instances.bboxes, img_meta['img_shape'])
+            truth = in_parts_of_picture(get_box_tensor(gt_instances.bboxes), img_meta['img_shape'])
             if not (logits.isfinite().all() and found.isfinite().all()):
                 raise ValueError(
                     f'A prediction for {img_meta.get("img_path", "a picture")} is not finite: the training has '
@@ -77,9 +75,3 @@ class MatcherAssigner(BaseAssigner):
             result.gt_inds[pairs.query] = pairs.target + 1
             result.labels[pairs.query] = labels[pairs.target]
         return result
-
-
-def in_parts_of_picture(boxes: Tensor, img_meta: dict) -> Tensor:
-    """(N, 4) x1 y1 x2 y2 in pixels -> cx cy w h in 0..1."""
-    height, width = img_meta['img_shape'][:2]
-    return bbox_xyxy_to_cxcywh(boxes) / boxes.new_tensor([width, height, width, height])

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
+from mmdet.structures.bbox import bbox_xyxy_to_cxcywh, get_box_tensor
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -77,15 +77,18 @@ def pad_targets(labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Targets:
     return Targets(padded_labels, padded_boxes, counts)
 
 
+def in_parts_of_picture(boxes: Tensor, img_shape: Sequence[int]) -> Tensor:
+    """(N, 4) x1 y1 x2 y2 in pixels -> cx cy w h in 0..1, of a picture of ``img_shape`` (h, w)."""
+    height, width = img_shape[:2]
+    return bbox_xyxy_to_cxcywh(boxes) / boxes.new_tensor([width, height, width, height])
+
+
 def truth_of(data_samples: SampleList) -> Targets:
     """The objects of a batch, from ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and ``img_shape``."""
-    labels, boxes = [], []
-    for sample in data_samples:
-        height, width = sample.img_shape[:2]
-        truth = sample.gt_instances.bboxes
-        truth = truth.tensor if hasattr(truth, 'tensor') else truth
-        labels.append(sample.gt_instances.labels)
-        boxes.append(bbox_xyxy_to_cxcywh(truth) / truth.new_tensor([width, height, width, height]))
+    labels = [sample.gt_instances.labels for sample in data_samples]
+    boxes = [
+        in_parts_of_picture(get_box_tensor(sample.gt_instances.bboxes), sample.img_shape) for sample in data_samples
+    ]
     return pad_targets(labels, boxes)
 
 

@@ -89,6 +89,30 @@ def prediction(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[f
         return least(lambda: model(pictures, samples, mode='predict'), rounds, now), total
 
 
+def decoding(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
+    """The share of a prediction that queries make: seconds of decoder and head from given cells, and G multiply-adds."""
+    model = detector(num_queries).eval()
+    products = count(model, {scene.size: 1})
+    total = sum(
+        number
+        for part in (products.weights, products.attention)
+        for name, number in part.items()
+        if name.startswith(('query_generator', 'decoder', 'bbox_head'))
+    )
+    model = optimize_for_inference(model)
+    samples = scene.data_samples()
+    with torch.inference_mode():
+        features = model.extract_feat(scene.pictures())
+        tokens = model.encoder(model.tokenizer(features, scene.size, samples, model.positional_encoder))
+
+        def step() -> None:
+            queries = model.query_generator(tokens)
+            output = model.decoder(queries, tokens, model.positional_encoder, model.bbox_head.box_offset)
+            model.bbox_head.predict(output, samples)
+
+        return least(step, 5 * rounds, now), total * scene.batch / 1e9
+
+
 def training(scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
     """Seconds of forward and backward, and G multiply-adds of the forward pass."""
     model = detector()
@@ -132,6 +156,9 @@ def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
         ),
         'prediction, n queries, 400 × 400': sweep(
             (100, 300, 600, 900), lambda queries: prediction(queries, Scene(1, (400, 400)), rounds, now)
+        ),
+        'decoder and head, n queries, 400 × 400': sweep(
+            (100, 300, 600, 900), lambda queries: decoding(queries, Scene(1, (400, 400)), rounds, now)
         ),
         'training step, n pictures of 192 × 192': sweep(
             (1, 2, 4, 8, 16), lambda batch: training(Scene(batch, (192, 192)), rounds, now)

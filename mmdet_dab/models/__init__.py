@@ -15,6 +15,7 @@ from mmdet_dab.models.decoder_layer import DecoderLayer
 from mmdet_dab.models.deformable_attention import DeformableCellAttention, DeformableCrossAttention
 from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
+from mmdet_dab.models.duplicates import MatrixNMS
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
 from mmdet_dab.models.focal_loss import SigmoidFocalLoss
 from mmdet_dab.models.head import SetPredictionHead
@@ -88,6 +89,7 @@ __all__ = [
     'MMDetHead',
     'MMDetPointQueryGenerator',
     'MatcherAssigner',
+    'MatrixNMS',
     'MixedConditionalDETR',
     'MixedDETR',
     'MixedDeformableDETR',

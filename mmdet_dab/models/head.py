@@ -85,6 +85,8 @@ class SetPredictionHead(BaseModule):
         max_per_img: predictions kept per picture: the best of all queries and classes; without sigmoid the best
             queries, each with its best class.
         clip_boxes: cut predictions at the picture's border, as mmdet does; the released code does not.
+        duplicates: config of what lowers the scores of predictions that repeat better ones (``duplicates.py``); None,
+            as DETRs are meant, leaves them.
         init_cfg: see mmengine's BaseModule.
     """
 
@@ -105,6 +107,7 @@ class SetPredictionHead(BaseModule):
         eps: float = 1e-3,
         max_per_img: int = 300,
         clip_boxes: bool = True,
+        duplicates: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -131,6 +134,7 @@ class SetPredictionHead(BaseModule):
         self.eps = eps
         self.max_per_img = max_per_img
         self.clip_boxes = clip_boxes
+        self.duplicates = None if duplicates is None else TASK_UTILS.build(duplicates)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
@@ -269,6 +273,9 @@ class SetPredictionHead(BaseModule):
         boxes = bbox_cxcywh_to_xyxy(boxes).gather(1, queries[..., None].expand(-1, -1, 4))
         if self.clip_boxes:
             boxes = boxes.clamp(0, 1)
+        if self.duplicates is not None:
+            scores, order = self.duplicates(scores, labels, boxes).sort(descending=True, stable=True)
+            labels, boxes = labels.gather(1, order), boxes.gather(1, order[..., None].expand(-1, -1, 4))
         results = []
         for sample, score, label, box in zip(data_samples, scores, labels, boxes, strict=True):
             height, width = sample.img_shape[:2]

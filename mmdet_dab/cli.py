@@ -216,6 +216,18 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
         cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
 
 
+def drop_averaging(cfg: Config) -> None:
+    """Take out the hooks that average weights in training.
+
+    The weights of their checkpoints are the average already, and swapping weights during a test fails where batch
+    norm is folded into them.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook and hook['type'] == 'EMAHook']:
+        hooks.pop(name)
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']
+
+
 def check_data(cfg: Config, *splits: str) -> None:
     """Find missing annotation files and image folders of ``'train'``, ``'val'`` or ``'test'`` before work starts.
 

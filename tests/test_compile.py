@@ -77,7 +77,7 @@ def test_training_is_one_graph_up_to_the_boxes():
 
 def test_optimised_and_compiled_predicts_the_same():
     plain, model = shallow(), shallow()
-    runner = SimpleNamespace(model=model)
+    runner = SimpleNamespace(model=model, hooks=[])
     HOOKS.build(dict(type='mmdet_dab.OptimizeForInferenceHook', compile_with='eager')).before_test(runner)
     assert optimize_for_inference(model, compile_with='eager') is model
     graphs = []
@@ -91,3 +91,9 @@ def test_optimised_and_compiled_predicts_the_same():
     assert graphs[0] >= 4  # backbone, neck, encoder, decoder, and the hooks that set the precision
     assert graphs == [graphs[0]] * len(SIZES)
     assert not counters['graph_break']
+
+
+def test_averaging_and_optimising_do_not_go_together():
+    runner = SimpleNamespace(model=shallow(), hooks=[EMAHook()])
+    with pytest.raises(ValueError, match='leave EMAHook out'):
+        HOOKS.build(dict(type='mmdet_dab.OptimizeForInferenceHook')).before_test(runner)

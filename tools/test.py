@@ -59,9 +59,10 @@ def main() -> None:
         cli.check_annotations(cfg, 'test')
     cli.check_checkpoint(args.checkpoint)
     cfg.resume, cfg.load_from = False, args.checkpoint
+    cli.drop_averaging(cfg)
     if args.optimize:
         optimize = dict(type='mmdet_dab.OptimizeForInferenceHook', dtype=args.optimize)
-        cfg.custom_hooks = [*cfg.get('custom_hooks', []), optimize]
+        cfg.custom_hooks = [*cfg.custom_hooks, optimize]
     runner = cli.build_runner(cfg, args.launcher)
     if args.out:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))

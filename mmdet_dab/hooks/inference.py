@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
@@ -25,6 +25,15 @@ class OptimizeForInferenceHook(Hook):
         self.compile_with = compile_with
 
     def before_test(self, runner: Runner) -> None:
-        """Optimise, once."""
+        """Optimise, once.
+
+        Raises:
+            ValueError: an ``EMAHook`` would swap weights that are folded by then.
+        """
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            raise ValueError(
+                f'{type(self).__name__} and EMAHook do not go together in a test: leave EMAHook out of its config (the '
+                'weights of its checkpoints are the average already), as tools/test.py does'
+            )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         optimize_for_inference(model, self.dtype, self.compile_with)

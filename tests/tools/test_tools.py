@@ -50,6 +50,7 @@ def test_resume_goes_on_after_the_last_epoch(task: Task, trained: Path, tmp_path
     assert (after['meta']['epoch'], after['meta']['iter']) == (2, 6)
     steps = {state['step'].item() for state in after['optimizer']['state'].values()}
     assert max(steps) == 6, 'the optimizer did not go on'
+    assert after['ema_state_dict']['steps'] == 6, 'the average of the weights did not go on'
     losses = [read['message_hub']['log_scalars']['train/loss'].data[0] for read in (before, after)]
     assert losses[1][:3] == pytest.approx(losses[0]), 'the history of losses was not kept'
     assert len(losses[1]) == 6

@@ -90,7 +90,7 @@ def prediction(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[f
 
 
 def decoding(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
-    """The share of a prediction that queries make: seconds of decoder and head from given cells, and G multiply-adds."""
+    """What queries add to a prediction: seconds of decoder and head from given cells, and G multiply-adds."""
     model = detector(num_queries).eval()
     products = count(model, {scene.size: 1})
     total = sum(

@@ -104,9 +104,9 @@ class BoxAnchors:
 
     Args:
         dataset: config of the training set; its pipeline is left out.
-        centers: ``'grid'``: sizes are clustered, and every size has a grid over the whole picture, with as many
-            anchors as its share of the objects; ``'data'``: whole boxes are clustered, one anchor each.
-        num_sizes: sizes that a grid has, at most.
+        centers: ``'grid'``: a grid over the whole picture; sizes are clustered, and scattered on it, each as often as
+            is its share of the objects. ``'data'``: whole boxes are clustered, one anchor each.
+        num_sizes: sizes on a grid, at most; 1 gives all anchors the mean size.
         max_images: read the boxes of this many pictures at most, evenly spread over the set.
         seed: of the clustering.
 
@@ -135,22 +135,19 @@ class BoxAnchors:
         """(N, 4) logits."""
         boxes = training_boxes(self.dataset, self.max_images)
         if self.centers == 'grid':
-            anchors = self._on_grids(boxes, num_queries)
+            anchors = self._on_grid(boxes, num_queries)
         else:
             anchors, _ = clusters(boxes, num_queries, self.seed)
             missing = num_queries - len(anchors)
             if missing:  # fewer objects than queries
-                anchors = np.concatenate((anchors, self._on_grids(boxes, missing)))
+                anchors = np.concatenate((anchors, self._on_grid(boxes, missing)))
         return torch.from_numpy(anchors).float().clamp(EPS, 1 - EPS).logit()
 
-    def _on_grids(self, boxes: np.ndarray, num_queries: int) -> np.ndarray:
-        """(N, 4): a grid for every size."""
+    def _on_grid(self, boxes: np.ndarray, num_queries: int) -> np.ndarray:
+        """(N, 4): one grid, on which the sizes are scattered."""
         sizes, counts = clusters(boxes[:, 2:], min(self.num_sizes, num_queries), self.seed)
-        anchors = []
-        for size, number in zip(sizes, shares(counts, num_queries), strict=True):
-            centers = grid(number).numpy()
-            anchors.append(np.concatenate((centers, np.broadcast_to(size, centers.shape)), axis=1))
-        return np.concatenate(anchors)
+        chosen = np.repeat(np.arange(len(sizes)), shares(counts, num_queries))
+        return np.concatenate((grid(num_queries).numpy(), sizes[chosen[scattered(num_queries)]]), axis=1)
 
 
 def training_boxes(config: Mapping, max_images: int) -> np.ndarray:
@@ -196,6 +193,14 @@ def clusters(boxes: np.ndarray, number: int, seed: int) -> tuple[np.ndarray, np.
     middles, counts = middles[counts > 0], counts[counts > 0]
     middles[:, -2:] = np.exp(middles[:, -2:])
     return middles, counts
+
+
+def scattered(number: int) -> np.ndarray:
+    """(n,) 0 … n − 1 in an order in which those that follow one another lie far apart.
+
+    Each is the rank of a step of the golden ratio around a circle, which fills it evenly.
+    """
+    return np.argsort(np.argsort(np.arange(number) * (math.sqrt(5) - 1) / 2 % 1))
 
 
 def shares(counts: np.ndarray, total: int) -> list[int]:

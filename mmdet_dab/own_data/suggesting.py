@@ -19,7 +19,9 @@ COCO_SCALE = (1333, 800)
 #: Queries, as a multiple of the objects of the fullest picture.
 QUERIES_PER_OBJECT, FEWEST_QUERIES, MOST_QUERIES = 2.0, 20, 900
 #: Steps of a training from scratch for 200 pictures; they grow with the root of the number of pictures.
-STEPS_OF_200_PICTURES, SHARE_OF_FINE_TUNING = 1500, 0.5
+STEPS_OF_200_PICTURES, SHARE_OF_FINE_TUNING = 2800, 0.5
+#: The averaged weights reach back over this share of the steps; the first steps, up to EMA_WARM_UP, hardly count.
+SHARE_OF_AVERAGE, EMA_WARM_UP = 0.17, 200
 FEWEST_EPOCHS, MOST_EPOCHS = 12, 300
 VALIDATIONS = 10
 
@@ -34,6 +36,7 @@ class Recipe:
         anchor_size: width and height of the median object, as parts of its picture.
         batch_size, max_epochs, steps_per_epoch, warm_up, val_interval: the schedule; warm-up in steps.
         learning_rate: for AdamW.
+        ema_momentum: weight of the newest weights in their average.
         num_workers: processes that load pictures.
         reasons: what was measured, by the name of the figure.
     """
@@ -48,6 +51,7 @@ class Recipe:
     warm_up: int
     val_interval: int
     learning_rate: float
+    ema_momentum: float
     num_workers: int
     reasons: dict[str, str]
 
@@ -67,7 +71,7 @@ def suggest(train: Measures, most_objects: int, start: Start) -> Recipe:
     from_scratch = start.checkpoint is None
     num_queries, query_reason = suggest_queries(most_objects, start.num_queries)
     num_pictures = int((train.counts > 0).sum())
-    rate, usual_batch, batch = (7e-4, 8, 8) if start.small else (1e-4, 16, 2)
+    rate, usual_batch, batch = (5e-4, 4, 4) if start.small else (1e-4, 16, 2)
     rate *= 1 if from_scratch or not start.small else SHARE_OF_FINE_TUNING
     batch_size = min(batch, num_pictures)
     max_epochs, steps_per_epoch, epoch_reason = suggest_epochs(num_pictures, batch_size, from_scratch)
@@ -84,6 +88,7 @@ def suggest(train: Measures, most_objects: int, start: Start) -> Recipe:
         warm_up=min(100, max(1, max_epochs * steps_per_epoch // 10)),
         val_interval=max(1, max_epochs // VALIDATIONS),
         learning_rate=_rounded(rate * math.sqrt(batch_size / usual_batch), 1),
+        ema_momentum=_rounded(min(0.1, 1 / (SHARE_OF_AVERAGE * max_epochs * steps_per_epoch)), 1),
         num_workers=1 if num_pictures < 2000 else 2,
         reasons=dict(
             scale=f'{scale_reason} {share:.1%} of the objects are smaller there than a stride, {start.stride} pixels.',

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmdet_dab.own_data.starting import Start
-from mmdet_dab.own_data.suggesting import Recipe
+from mmdet_dab.own_data.suggesting import EMA_WARM_UP, Recipe
 
 LINE = 118
 #: Colours that are told apart on most pictures; more are made as they are needed.
@@ -186,7 +186,12 @@ model = dict(
         positional_query=dict(init_cfg=dict(type='mmdet_dab.UnitPositionScale')),
         layer=dict(cross_attention=dict(init_cfg=dict({directed}))),
     ),
-    bbox_head=dict(num_classes=len(metainfo['classes']), max_per_img={recipe.max_per_img}),
+    bbox_head=dict(
+        num_classes=len(metainfo['classes']),
+        max_per_img={recipe.max_per_img},
+        # After a short training some objects are still found twice.
+        duplicates=dict(type='mmdet_dab.MatrixNMS', sigma=0.5),
+    ),
 )
 """
 
@@ -270,7 +275,7 @@ test_evaluator = val_evaluator
 
 train_cfg = dict(max_epochs=max_epochs, val_interval={recipe.val_interval})
 optim_wrapper = dict(
-    optimizer=dict(lr=learning_rate),
+    optimizer=dict(lr=learning_rate, fused=True),
 {backbone if start.small else ''}\
 )
 param_scheduler = [
@@ -281,5 +286,10 @@ param_scheduler = [
     ),
 ]
 auto_scale_lr = dict(base_batch_size=batch_size)
-default_hooks = dict(checkpoint=dict(interval={recipe.val_interval}), visualization=dict(interval=20))
+default_hooks = dict(
+    checkpoint=dict(interval={recipe.val_interval}),
+    visualization=dict(interval=20),
+    # Validated and kept is an average of the weights over the last steps, which is better than the last ones.
+    ema=dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum={recipe.ema_momentum:g}, gamma={EMA_WARM_UP}),
+)
 """

@@ -36,17 +36,18 @@ def strategy(dataset, **settings):
     return TASK_UTILS.build(dict(type='mmdet_dab.BoxAnchors', dataset=dataset, **settings))
 
 
-def test_every_size_has_a_grid_of_its_share(tmp_path):
-    """Six objects of 20 × 20 and two of 100 × 50 pixels: of 8 anchors, 6 and 2."""
+def test_sizes_are_scattered_on_one_grid_by_their_shares(tmp_path):
+    """Six objects of 20 × 20 and two of 100 × 50 pixels: of 8 anchors, 6 and 2.
+
+    A grid of 8 has rows of 2, 3 and 3. Multiples of the golden ratio, 0.618, leave 0, 0.62, 0.24, 0.85, 0.47, 0.09,
+    0.71, 0.33 of a turn: the two greatest are those of anchors 3 and 6, which get the second size.
+    """
     small = [[10 * number, 5 * number, 20, 20] for number in range(6)]
     large = [[0, 0, 100, 50], [90, 40, 100, 50]]
     anchors = strategy(coco_set(tmp_path, small + large), num_sizes=2)(8).sigmoid().numpy()
-    narrow = anchors[np.isclose(anchors[:, 2], 0.1, atol=1e-6)]
-    wide = anchors[np.isclose(anchors[:, 2], 0.5, atol=1e-6)]
-    np.testing.assert_allclose(narrow[:, 3], [0.2] * 6, rtol=1e-5)
-    np.testing.assert_allclose(wide[:, 3], [0.5] * 2, rtol=1e-5)
-    np.testing.assert_allclose(narrow[:, :2], [(x, y) for y in (0.25, 0.75) for x in (1 / 6, 0.5, 5 / 6)], atol=1e-6)
-    np.testing.assert_allclose(wide[:, :2], [(0.25, 0.5), (0.75, 0.5)], atol=1e-6)
+    rows = [(0.25, 1 / 6), (0.75, 1 / 6), *((x, y) for y in (0.5, 5 / 6) for x in (1 / 6, 0.5, 5 / 6))]
+    sizes = [(0.5, 0.5) if number in (3, 6) else (0.1, 0.2) for number in range(8)]
+    np.testing.assert_allclose(anchors, np.concatenate((rows, sizes), axis=1), atol=1e-6)
 
 
 def test_whole_boxes_as_anchors(tmp_path):

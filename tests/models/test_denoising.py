@@ -444,7 +444,6 @@ def test_label_embedding_goes_by_class_names_when_fine_tuning():
     [
         ('dn_detr_r50_50e.py', 'dab_detr_r50_50e.py'),
         ('dn_detr_shapes_5min.py', 'shapes/dab_detr_shapes_5min.py'),
-        ('dn_detr_bccd_r18_c4_55e.py', 'custom/bccd_r18_c4_55e.py'),
     ],
 )
 def test_config_is_its_base_and_denoising(name, base):

@@ -20,8 +20,10 @@ def matrix_nms(**settings):
 
 
 def test_scores_by_hand():
-    """IoU of the first two: 0.4 / 0.6 = 2/3, so exp(−(2/3)²/0.5) for the second. The third is the second's duplicate, with
-    an IoU of 1; that of the second, itself a duplicate of the first by 2/3, is taken off: exp(−(1 − (2/3)²)/0.5).
+    """IoU of the first two: 0.4 / 0.6 = 2/3, so exp(−(2/3)²/0.5) for the second.
+
+    The third is the second's duplicate, with an IoU of 1; that of the second, itself a duplicate of the first by 2/3,
+    is taken off: exp(−(1 − (2/3)²)/0.5).
     """
     scores = matrix_nms()(SCORES[None], torch.zeros(1, 4, dtype=torch.long), BOXES[None])
     squared = (2 / 3) ** 2

@@ -219,12 +219,12 @@ def test_queries_by_hand():
 
 
 def test_epochs_by_hand():
-    """200 pictures: 1,500 steps of 8, 60 epochs of 25. Four times as many: twice the steps. At most 300 epochs."""
-    assert suggest_epochs(200, 8, True)[:2] == (60, 25)
-    assert suggest_epochs(800, 8, True)[:2] == (30, 100)
-    assert suggest_epochs(8, 8, True)[:2] == (300, 1)
+    """200 pictures: 2,800 steps of 4, 56 epochs of 50. Four times as many: twice the steps. At most 300 epochs."""
+    assert suggest_epochs(200, 4, True)[:2] == (56, 50)
+    assert suggest_epochs(800, 4, True)[:2] == (28, 200)
+    assert suggest_epochs(4, 4, True)[:2] == (300, 1)
     assert suggest_epochs(100_000, 8, True)[:2] == (12, 12_500)
-    assert suggest_epochs(200, 8, False)[:2] == (30, 25)
+    assert suggest_epochs(200, 4, False)[:2] == (28, 50)
 
 
 def test_more_predictions_than_queries_and_classes_can_give_are_not_asked_for():
@@ -274,8 +274,9 @@ def test_the_written_config_is_whole(drawn: Drawn, kind: str, capsys: pytest.Cap
     assert (queries.generator.num_queries, queries.num_classes, cfg.model.bbox_head.num_classes) == (20, 2, 2)
     assert cfg.model.bbox_head.max_per_img == 40
     assert cfg.scale == (64, 48)
-    # 6 pictures to train on: 1,500 · √(6/200) = 260 steps of all of them.
-    assert (cfg.train_cfg.max_epochs, cfg.batch_size) == (260, 6)
+    # 6 pictures to train on: 2,800 · √(6/200) = 485 steps of 4, two an epoch. The average reaches back over 83 of them.
+    assert (cfg.train_cfg.max_epochs, cfg.batch_size) == (243, 4)
+    assert cfg.default_hooks.ema.momentum == 0.01
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 1
     cli.check_data(cfg, 'train', 'val', 'test')
     cli.check_annotations(cfg, 'train', 'val', 'test')
@@ -365,7 +366,7 @@ def test_starting_from_a_checkpoint(drawn: Drawn, checkpoint: Path, capsys: pyte
     assert cfg.model.query_generator.num_queries == 30
     assert cfg.model.backbone.depth == 18
     # The small model knows nothing of COCO's scale: as from scratch, with half the rate.
-    assert (cfg.scale, cfg.learning_rate, cfg.batch_size) == ((64, 48), 0.0003, 6)
+    assert (cfg.scale, cfg.learning_rate, cfg.batch_size) == ((64, 48), 0.0003, 4)
     assert 'it knows 1 of the classes: bar' in (drawn.folder / 'mine/cells.py').read_text()
     own = MODELS.build(cfg.model).state_dict()
     loaded = torch.load(checkpoint, weights_only=True)['state_dict']

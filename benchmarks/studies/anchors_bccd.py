@@ -1,6 +1,6 @@
-# Where anchors start, on blood cells: the config for them, with a third of its epochs.
+# Where anchors start, on blood cells: the recipe for them at less than their size, in a seventh of its epochs.
 page = 'docs/own_data.md'
-about = 'Blood cells (BCCD) at 256 × 192 pixels, 18 epochs (468 steps of 8 pictures), AP on the 87 pictures of val.'
+about = 'Blood cells (BCCD) at 192 × 144 pixels, 8 epochs (416 steps of 4 pictures), AP on the 87 pictures of val.'
 seeds = [0, 1, 2]
 config = 'configs/custom/bccd_r18_c4_55e.py'
 train = dict(
@@ -13,12 +13,20 @@ train = dict(
 strategies = {
     'N(0, 1), as released': dict(type='mmdet_dab.NormalAnchors'),
     'uniform, one size': dict(type='mmdet_dab.UniformAnchors', size=(0.165, 0.21)),
-    'grid, one size': dict(type='mmdet_dab.GridAnchors', size=(0.165, 0.21)),
-    'grid, sizes of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train),
+    'grid, mean size of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train),
+    'grid, six sizes of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train, num_sizes=6),
     'boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train, centers='data'),
 }
+anchors = 'model.query_generator.generator.initial_anchors'
 runs = {
-    name: dict(config=config, options={'model.query_generator.initial_anchors': dict(strategy, _delete_=True)})
-    for name, strategy in strategies.items()
+    name: dict(config=config, options={anchors: dict(strategy, _delete_=True)}) for name, strategy in strategies.items()
 }
-options = {'train_cfg.max_epochs': 18, 'train_cfg.val_interval': 6, 'param_scheduler.1.end': 18}
+options = {
+    'train_cfg.max_epochs': 8,
+    'train_cfg.val_interval': 2,
+    'param_scheduler.1.end': 8,
+    # The average shall reach back over a sixth of the steps, as in the whole training.
+    'default_hooks.ema.momentum': 0.014,
+    'train_dataloader.dataset.pipeline.3.scale': (192, 144),
+    'val_dataloader.dataset.pipeline.1.scale': (192, 144),
+}

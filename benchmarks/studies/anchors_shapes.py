@@ -16,8 +16,8 @@ train = dict(
 strategies = {
     'N(0, 1), as released': dict(type='mmdet_dab.NormalAnchors'),
     'uniform, one size': dict(type='mmdet_dab.UniformAnchors', size=0.4),
-    'grid, one size': dict(type='mmdet_dab.GridAnchors', size=0.4),
-    'grid, sizes of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train),
+    'grid, mean size of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train),
+    'grid, six sizes of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train, num_sizes=6),
     'boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train, centers='data'),
 }
 runs = {

@@ -34,7 +34,7 @@ model = dict(
         generator=dict(
             # About twice the number of objects in the fullest picture.
             num_queries=60,
-            # Anchors all over the picture, of the sizes that the training's cells have, instead of N(0, 1) before the
+            # Anchors all over the picture, of the mean size of the training's cells, instead of N(0, 1) before the
             # sigmoid; read when the training starts.
             initial_anchors=dict(_delete_=True, type='mmdet_dab.BoxAnchors', dataset=train_dataset),
         ),
@@ -56,13 +56,22 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=scale, keep_ratio=True),
+    # Half of the pictures are parts of one. They are squeezed to the same size, not padded to it: batch norm, which
+    # learns from scratch, would take padding for picture.
+    dict(
+        type='RandomApply',
+        transforms=[dict(type='RandomCrop', crop_type='relative_range', crop_size=(0.7, 0.7))],
+        prob=0.5,
+    ),
+    dict(type='Resize', scale=scale, keep_ratio=False),
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    # Slivers of cells at the border are left out.
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(4, 4), keep_empty=False),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='Resize', scale=scale, keep_ratio=False),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]

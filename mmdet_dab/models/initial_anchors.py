@@ -106,7 +106,7 @@ class BoxAnchors:
         dataset: config of the training set; its pipeline is left out.
         centers: ``'grid'``: a grid over the whole picture; sizes are clustered, and scattered on it, each as often as
             is its share of the objects. ``'data'``: whole boxes are clustered, one anchor each.
-        num_sizes: sizes on a grid, at most; 1 gives all anchors the mean size.
+        num_sizes: sizes on a grid, at most; 1 gives all anchors the mean size (of logarithms).
         max_images: read the boxes of this many pictures at most, evenly spread over the set.
         seed: of the clustering.
 
@@ -120,7 +120,7 @@ class BoxAnchors:
         self,
         dataset: Mapping,
         centers: Literal['grid', 'data'] = 'grid',
-        num_sizes: int = 6,
+        num_sizes: int = 1,
         max_images: int = 2000,
         seed: int = 0,
     ) -> None:

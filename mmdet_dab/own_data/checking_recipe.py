@@ -10,7 +10,6 @@ import numpy as np
 from mmdet_dab.own_data.annotations import Annotations
 from mmdet_dab.own_data.checking import check_queries, objects_per_picture
 from mmdet_dab.own_data.findings import Finding
-from mmdet_dab.own_data.measuring import resize_factor
 from mmdet_dab.own_data.suggesting import Recipe
 
 #: Above this share of objects smaller than the stride, the AP will be low whatever is done.
@@ -38,12 +37,12 @@ def check_recipe(data: Annotations, classes: Sequence[str], recipe: Recipe, stri
         mend = "COCO's AP counts the best 100 predictions of a picture, so that it cannot reach 1"
         findings.append(Finding(data.source, what, places, mend=mend))
     valid = np.flatnonzero(data.counted & (data.image_index >= 0) & (data.labels(classes) >= 0))
-    factor = resize_factor(data.sizes[data.image_index[valid]], recipe.scale)
-    sides = np.sqrt(np.maximum(data.boxes[valid, 2] * data.boxes[valid, 3], 0)) * factor
+    sides = data.boxes[valid, 2:] * recipe.resizing.factors(data.sizes[data.image_index[valid]])
+    sides = np.sqrt(np.maximum(sides.prod(axis=1), 0))
     small = valid[sides < stride]
     if len(small) > MANY * len(valid):
         smallest = small[np.argsort(sides[sides < stride], kind='stable')]
-        width, height = recipe.scale
+        width, height = recipe.resizing.scale
         what = (
             f'{len(small)} of {len(valid)} objects are smaller than the stride of {stride} pixels at {width}×{height}'
         )

@@ -93,7 +93,7 @@ def make(request: Request) -> None:
     for split in splits:
         findings += check_recipe(split.data, classes, recipe, start.stride)
     columns = dict(zip(('train', 'val'), measures, strict=True))
-    notes += [_start_line(start, classes), '', table(columns, classes, recipe.scale, start.stride)]
+    notes += [_start_line(start, classes), '', table(columns, classes, recipe.resizing, start.stride)]
     if findings:
         notes += ['', findings_text(findings)]
     report = '\n'.join(notes)
@@ -243,7 +243,7 @@ def _write(
     text = config_text(request.out, request.configs, paths, classes, recipe, start, seen)
     request.out.write_text(text, encoding='utf-8')
     shown = [(split.name, split.data, split.pictures.folder) for split in splits]
-    draw_sheet(request.sheet, shown, classes, recipe.scale)
+    draw_sheet(request.sheet, shown, classes, recipe.resizing)
     request.report.write_text(report + '\n', encoding='utf-8')
     return [
         *lines,

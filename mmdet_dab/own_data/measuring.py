@@ -12,6 +12,27 @@ from mmdet_dab.own_data.checking import objects_per_picture
 
 
 @dataclass(frozen=True)
+class Resizing:
+    """How a training resizes pictures: mmdet's ``Resize``.
+
+    Attributes:
+        scale: width and height that pictures are squeezed to, or, with ``keep_ratio``, longer and shorter side that
+            they are fitted into; pixels.
+        keep_ratio: of width to height.
+    """
+
+    scale: tuple[int, int]
+    keep_ratio: bool
+
+    def factors(self, sizes: np.ndarray) -> np.ndarray:
+        """(N, 2) by how much pictures of ``sizes`` (N, 2) grow in width and in height."""
+        if not self.keep_ratio:
+            return self.scale / sizes
+        longer, shorter = max(self.scale), min(self.scale)
+        return np.minimum(longer / sizes.max(axis=1), shorter / sizes.min(axis=1))[:, None].repeat(2, axis=1)
+
+
+@dataclass(frozen=True)
 class Measures:
     """One split in figures.
 
@@ -41,23 +62,12 @@ class Measures:
         width, height = np.median(self.objects[:, :2] / self.objects[:, 2:], axis=0)
         return float(width), float(height)
 
-    def object_sizes(self, scale: tuple[int, int] | None = None) -> np.ndarray:
-        """(N,) √(width · height) of the objects, pixels.
-
-        Args:
-            scale: longer and shorter side that pictures are fitted into (mmdet's ``Resize``, ``keep_ratio``); None: as
-                they are.
-        """
-        sides = np.sqrt(self.objects[:, 0] * self.objects[:, 1])
-        if scale is None:
-            return sides
-        return sides * resize_factor(self.objects[:, 2:], scale)
-
-
-def resize_factor(sizes: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
-    """(N,) by how much pictures of ``sizes`` (N, 2) grow when they are fitted into ``scale``, their ratio kept."""
-    longer, shorter = max(scale), min(scale)
-    return np.minimum(longer / sizes.max(axis=1), shorter / sizes.min(axis=1))
+    def object_sizes(self, resizing: Resizing | None = None) -> np.ndarray:
+        """(N,) √(width · height) of the objects, pixels, in resized pictures or, without ``resizing``, as they are."""
+        sides = self.objects[:, :2]
+        if resizing is not None:
+            sides = sides * resizing.factors(self.objects[:, 2:])
+        return np.sqrt(sides.prod(axis=1))
 
 
 def measure(data: Annotations, classes: Sequence[str]) -> Measures:

@@ -19,7 +19,7 @@ from matplotlib.patches import Patch, Rectangle
 from mmdet_dab.own_data.annotations import Annotations
 from mmdet_dab.own_data.checking import objects_per_picture
 from mmdet_dab.own_data.image_files import read_header
-from mmdet_dab.own_data.measuring import resize_factor
+from mmdet_dab.own_data.measuring import Resizing
 from mmdet_dab.own_data.template import COLOURS, palette
 
 COLUMNS, TRAIN_PICTURES, VAL_PICTURES = 4, 8, 4
@@ -45,7 +45,7 @@ def draw_sheet(
     path: Path,
     splits: Sequence[tuple[str, Annotations, Path]],
     classes: Sequence[str],
-    scale: tuple[int, int],
+    resizing: Resizing,
 ) -> None:
     """Draw pictures with their boxes: the fullest, those with the smallest objects and the rarest classes, others.
 
@@ -53,7 +53,7 @@ def draw_sheet(
         path: of the picture to write; its suffix says the format.
         splits: name, annotations and folder of pictures, first that of the training.
         classes: by label; boxes of no class, crowds and boxes that are none are dashed.
-        scale: that pictures are fitted into.
+        resizing: of the training.
     """
     tiles = [
         Tile(name, data, folder, row, reason)
@@ -71,7 +71,7 @@ def draw_sheet(
     for cell in cells.flat:
         cell.axis('off')
     for cell, tile in zip(cells.flat, tiles, strict=False):
-        _draw_tile(cell, tile, classes, colours, scale)
+        _draw_tile(cell, tile, classes, colours, resizing)
     on_sheet = [tile.data.labels(classes)[tile.data.image_index == tile.row] for tile in tiles]
     shown = sorted(set(np.concatenate(on_sheet).tolist()) - {-1})[:MOST_IN_LEGEND]
     entries = [Patch(color=colours[label], label=classes[label]) for label in shown]
@@ -122,18 +122,19 @@ def _height_to_width(tile: Tile) -> float:
 
 
 def _draw_tile(
-    axes: Axes, tile: Tile, classes: Sequence[str], colours: Sequence[tuple[float, ...]], scale: tuple[int, int]
+    axes: Axes, tile: Tile, classes: Sequence[str], colours: Sequence[tuple[float, ...]], resizing: Resizing
 ) -> None:
     image = tile.data.images[tile.row]
     # The loader of mmdet's LoadImageFromFile: what the sheet shows is what is trained on, EXIF tags included.
     picture = mmcv.imread(str(tile.folder / image['file_name']), channel_order='rgb')
-    factor = float(resize_factor(np.array([picture.shape[1::-1]], dtype=float), scale)[0])
-    axes.imshow(mmcv.imrescale(picture, factor))
+    (factors,) = resizing.factors(np.array([picture.shape[1::-1]], dtype=float))
+    width, height = (factors * picture.shape[1::-1]).round().astype(int).tolist()
+    axes.imshow(mmcv.imresize(picture, (width, height)))
     indices = np.flatnonzero(tile.data.image_index == tile.row)
     labels = tile.data.labels(classes)
     few = len(indices) <= MOST_NAMES
     for index in indices.tolist():
-        x, y, w, h = tile.data.boxes[index] * factor
+        x, y, w, h = tile.data.boxes[index] * np.tile(factors, 2)
         if not np.isfinite([x, y, w, h]).all():
             continue
         trained = labels[index] >= 0 and tile.data.counted[index] and w > 0 and h > 0
@@ -143,7 +144,7 @@ def _draw_tile(
                 Rectangle((x, y), w, h, fill=False, edgecolor=edge, linewidth=width, linestyle='-' if trained else '--')
             )
         if labels[index] >= 0 and (few or len(classes) > len(COLOURS)):
-            above = y > NAME_HEIGHT * factor * picture.shape[0]
+            above = y > NAME_HEIGHT * height
             axes.text(
                 max(x, 0),
                 max(y, 0),

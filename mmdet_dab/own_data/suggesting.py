@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdet_dab.own_data.measuring import Measures
+from mmdet_dab.own_data.measuring import Measures, Resizing
 from mmdet_dab.own_data.starting import Start
 
 #: Objects of the 5th percentile shall cover this many strides of the feature map, those of the median more.
@@ -31,7 +31,7 @@ class Recipe:
     """Figures of a config, and why.
 
     Attributes:
-        scale: longer and shorter side that pictures are fitted into.
+        resizing: of pictures, in training and after.
         num_queries, max_per_img: queries, and predictions kept.
         anchor_size: width and height of the median object, as parts of its picture.
         batch_size, max_epochs, steps_per_epoch, warm_up, val_interval: the schedule; warm-up in steps.
@@ -41,7 +41,7 @@ class Recipe:
         reasons: what was measured, by the name of the figure.
     """
 
-    scale: tuple[int, int]
+    resizing: Resizing
     num_queries: int
     max_per_img: int
     anchor_size: tuple[float, float]
@@ -68,6 +68,7 @@ def suggest(train: Measures, most_objects: int, start: Start) -> Recipe:
         scale, scale_reason = suggest_scale(train, start.stride)
     else:
         scale, scale_reason = COCO_SCALE, 'It is that of the checkpoint, on COCO.'
+    resizing = Resizing(scale, keep_ratio=not start.small)
     from_scratch = start.checkpoint is None
     num_queries, query_reason = suggest_queries(most_objects, start.num_queries)
     num_pictures = int((train.counts > 0).sum())
@@ -76,9 +77,9 @@ def suggest(train: Measures, most_objects: int, start: Start) -> Recipe:
     batch_size = min(batch, num_pictures)
     max_epochs, steps_per_epoch, epoch_reason = suggest_epochs(num_pictures, batch_size, from_scratch)
     width, height = train.relative_size()
-    share = (train.object_sizes(scale) < start.stride).mean()
+    share = (train.object_sizes(resizing) < start.stride).mean()
     return Recipe(
-        scale=scale,
+        resizing=resizing,
         num_queries=num_queries,
         max_per_img=min(max(100, most_objects), num_queries * len(train.per_class)),
         anchor_size=(_rounded(min(width, 0.95), 2), _rounded(min(height, 0.95), 2)),
@@ -100,14 +101,15 @@ def suggest(train: Measures, most_objects: int, start: Start) -> Recipe:
 
 
 def suggest_scale(train: Measures, stride: int) -> tuple[tuple[int, int], str]:
-    """Longer and shorter side: as small as the objects allow, which is as fast as they allow."""
-    longer, shorter = train.sizes.max(axis=1), train.sizes.min(axis=1)
+    """Width and height: as small as the objects allow, which is as fast as they allow; of the pictures' mean shape."""
+    longer = train.sizes.max(axis=1)
+    ratio = float(np.exp(np.log(train.sizes[:, 0] / train.sizes[:, 1]).mean()))
     parts = train.object_sizes() / train.objects[:, 2:].max(axis=1)  # of the longer side
     small, median = np.quantile(parts, [0.05, 0.5])
     wanted = max(STRIDES_SMALL * stride / small, STRIDES_MEDIAN * stride / median)
     ceiling = min(LONGEST, _multiple(float(np.median(longer))))
     length = int(np.clip(_multiple(wanted), min(SHORTEST, ceiling), ceiling))
-    breadth = min(length, _multiple(length * float(np.quantile(shorter / longer, 0.9)), STEP // 2))
+    breadth = min(length, _multiple(length * min(ratio, 1 / ratio), STEP // 2))
     held = (
         f': more than {LONGEST} pixels are too slow from scratch'
         if ceiling == LONGEST
@@ -118,7 +120,7 @@ def suggest_scale(train: Measures, stride: int) -> tuple[tuple[int, int], str]:
         f'{median * length / stride:.1f}; one of the smallest 5 % shall cover {STRIDES_SMALL:g}, and covers '
         f'{small * length / stride:.1f}{held if wanted > length else ""}.'
     )
-    return (length, breadth), reason
+    return ((length, breadth) if ratio >= 1 else (breadth, length)), reason
 
 
 def suggest_queries(most_objects: int, known_queries: int | None) -> tuple[int, str]:

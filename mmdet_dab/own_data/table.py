@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmdet_dab.own_data.findings import Finding
-from mmdet_dab.own_data.measuring import Measures
+from mmdet_dab.own_data.measuring import Measures, Resizing
 
 #: Classes that have a row of their own; of more, the rarest and the commonest are shown.
 MOST_CLASSES = 20
 
 
-def table(splits: dict[str, Measures], classes: Sequence[str], scale: tuple[int, int], stride: int) -> str:
+def table(splits: dict[str, Measures], classes: Sequence[str], resizing: Resizing, stride: int) -> str:
     """Rows of figures, a column for each split.
 
     Args:
         splits: by name, such as ``train`` and ``val``.
         classes: by label.
-        scale: that pictures will be fitted into.
+        resizing: of the training.
         stride: of the model's feature map, pixels.
     """
     rows: list[tuple[str, list[str]]] = [('', list(splits))]
@@ -43,8 +43,11 @@ def table(splits: dict[str, Measures], classes: Sequence[str], scale: tuple[int,
     if len(classes) > MOST_CLASSES:
         row(f'  … {len(classes) - MOST_CLASSES} more classes', *('' for _ in measures))
     row('√area of an object, 5 %, 50 %, 95 %', *(_quantiles(one.object_sizes()) for one in measures))
-    row(f'  in a picture of {scale[0]}×{scale[1]}', *(_quantiles(one.object_sizes(scale)) for one in measures))
-    shares = [(one.object_sizes(scale) < stride).mean() if len(one.objects) else 0 for one in measures]
+    row(
+        f'  in a picture of {"×".join(map(str, resizing.scale))}',
+        *(_quantiles(one.object_sizes(resizing)) for one in measures),
+    )
+    shares = [(one.object_sizes(resizing) < stride).mean() if len(one.objects) else 0 for one in measures]
     row(f'  smaller there than the stride, {stride} px', *(f'{share:.1%}' for share in shares))
     return _aligned(rows)
 

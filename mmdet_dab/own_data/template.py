@@ -26,6 +26,22 @@ COLOURS = (
     (230, 90, 170),
 )
 
+#: Of the small model's training: batch norm, which learns from scratch, would take padding for picture.
+CROP_AND_SQUEEZE = """\
+    # Half of the pictures are parts of one. They are squeezed to the same size, not padded to it: batch norm, which
+    # learns from scratch, would take padding for picture.
+    dict(
+        type='RandomApply',
+        transforms=[dict(type='RandomCrop', crop_type='relative_range', crop_size=(0.7, 0.7))],
+        prob=0.5,
+    ),
+    dict(type='Resize', scale=scale, keep_ratio=False),
+"""
+SLIVERS = """\
+    # What is left of objects at the border, if next to nothing, is left out.
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(2, 2), keep_empty=False),
+"""
+
 
 @dataclass(frozen=True)
 class DataPaths:
@@ -151,6 +167,7 @@ def _comment(text: str) -> str:
 
 def _tuning(recipe: Recipe, start: Start) -> str:
     load = ''
+    way = 'fitted into' if recipe.resizing.keep_ratio else 'squeezed to'
     if start.checkpoint is not None:
         known = f'; it knows {len(start.known)} of the classes: {", ".join(start.known)}' if start.known else ''
         load = f'{_comment(f"The weights to start from{known}.")}\nload_from = {start.checkpoint.as_posix()!r}\n'
@@ -161,8 +178,8 @@ def _tuning(recipe: Recipe, start: Start) -> str:
 max_epochs = {recipe.max_epochs}
 batch_size = {recipe.batch_size}
 learning_rate = {recipe.learning_rate:g}  # {recipe.reasons['learning_rate']}
-{_comment('Pictures are fitted into this. ' + recipe.reasons['scale'])}
-scale = {recipe.scale}
+{_comment(f'Pictures are {way} this. ' + recipe.reasons['scale'])}
+scale = {recipe.resizing.scale}
 {_comment(recipe.reasons['queries'])}
 num_queries = {recipe.num_queries}
 """
@@ -174,7 +191,7 @@ def _scratch_model(recipe: Recipe) -> str:
     directed = f"type='mmdet_dab.DirectedAttention', radius={radius:g}, gain=3.0"
     queries = f"""\
 num_queries=num_queries,
-# Anchors on grids all over the picture, of the sizes that the training's objects have; they are read when the
+# Anchors on a grid all over the picture, of the mean size of the training's objects, which are read when the
 # training starts. The median object is {width:g} wide and {height:g} high, in parts of its picture.
 initial_anchors=dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset),
 """
@@ -229,10 +246,10 @@ model = dict(
 
 def _rest(recipe: Recipe, start: Start, paths: DataPaths) -> str:
     truth = 'val_annotations' if Path(paths.val_annotations).is_absolute() else 'data_root + val_annotations'
-    resize, sizes = "dict(type='Resize', scale=scale, keep_ratio=True)", ''
+    sizes, resize, slivers = '', CROP_AND_SQUEEZE, SLIVERS
     if not start.small:
         sizes = 'train_scales = [(side, 1333) for side in range(480, 801, 32)]  # those of the checkpoint\n'
-        resize = "dict(type='RandomChoiceResize', scales=train_scales, keep_ratio=True)"
+        resize, slivers = "    dict(type='RandomChoiceResize', scales=train_scales, keep_ratio=True),\n", ''
     backbone = (
         '    # The backbone knows nothing of ImageNet, and learns as fast as the rest.\n'
         "    paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=1.0)}),\n"
@@ -243,13 +260,14 @@ def _rest(recipe: Recipe, start: Start, paths: DataPaths) -> str:
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    {resize},
+{resize}\
     dict(type='RandomFlip', prob=0.5),
+{slivers}\
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='Resize', scale=scale, keep_ratio={recipe.resizing.keep_ratio}),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]

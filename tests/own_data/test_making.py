@@ -19,7 +19,7 @@ from mmdet_dab.own_data import making
 from mmdet_dab.own_data.annotations import Annotations, DataError
 from mmdet_dab.own_data.image_files import PictureFolder
 from mmdet_dab.own_data.making import make
-from mmdet_dab.own_data.measuring import Measures, measure
+from mmdet_dab.own_data.measuring import Measures, Resizing, measure
 from mmdet_dab.own_data.reading import detect_format, read
 from mmdet_dab.own_data.splitting import split_by_share
 from mmdet_dab.own_data.starting import SCRATCH, Start
@@ -181,7 +181,9 @@ def test_measures_by_hand(drawn: Drawn):
     assert one.counts.tolist() == [2] * 8
     assert one.per_class.tolist() == one.pictures_per_class.tolist() == [8, 8]
     assert sorted(set(one.object_sizes().round(2))) == [14.97, 16]
-    assert sorted(set(one.object_sizes((32, 32)).round(2))) == [7.48, 8]
+    assert sorted(set(one.object_sizes(Resizing((32, 32), keep_ratio=True)).round(2))) == [7.48, 8]
+    # Squeezed to 16 × 48, widths are a quarter and heights are kept: half again.
+    assert sorted(set(one.object_sizes(Resizing((16, 48), keep_ratio=False)).round(2))) == [7.48, 8]
     assert measure(data, ('bar',)).relative_size() == pytest.approx((28 / 64, 8 / 48))
 
 
@@ -206,6 +208,8 @@ def figures(parts: list[float], sizes: tuple[int, int] = (640, 480)) -> Measures
         # Small ones: no more than 640, and no more than the pictures have.
         ([0.01] * 20, (2000, 1500), (640, 480)),
         ([0.01] * 20, (320, 320), (320, 320)),
+        # Portraits.
+        ([0.16] * 20, (480, 640), (192, 256)),
     ],
 )
 def test_scale_by_hand(parts: list[float], sizes: tuple[int, int], scale: tuple[int, int]):

@@ -146,7 +146,8 @@ class BoxAnchors:
     def _on_grid(self, boxes: np.ndarray, num_queries: int) -> np.ndarray:
         """(N, 4): one grid, on which the sizes are scattered."""
         sizes, counts = clusters(boxes[:, 2:], min(self.num_sizes, num_queries), self.seed)
-        chosen = np.repeat(np.arange(len(sizes)), shares(counts, num_queries))
+        order = np.argsort(sizes.prod(axis=1))  # that of the clusters is chance
+        chosen = np.repeat(order, shares(counts[order], num_queries))
         return np.concatenate((grid(num_queries).numpy(), sizes[chosen[scattered(num_queries)]]), axis=1)
 
 

@@ -75,7 +75,7 @@ def test_from_a_folder_to_a_trained_detector(tool: Tool, drawn: Drawn):
         assert (drawn.folder / name).is_file()
         assert f'wrote {name}' in printed or name.endswith('.json')
     logged = tool('train', 'my_cells.py', *SHORT)
-    assert 'Epoch(train) [1][1/1]' in logged
+    assert 'Epoch(train) [1][1/2]' in logged
     assert 'coco/bbox_mAP' in logged
     assert (drawn.folder / 'work_dirs/my_cells/epoch_1.pth').is_file()
     assert 'my_cells.py exists' in tool.complaint(*NEW)

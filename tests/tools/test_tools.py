@@ -50,10 +50,22 @@ def test_resume_goes_on_after_the_last_epoch(task: Task, trained: Path, tmp_path
     assert (after['meta']['epoch'], after['meta']['iter']) == (2, 6)
     steps = {state['step'].item() for state in after['optimizer']['state'].values()}
     assert max(steps) == 6, 'the optimizer did not go on'
-    assert after['ema_state_dict']['steps'] == 6, 'the average of the weights did not go on'
     losses = [read['message_hub']['log_scalars']['train/loss'].data[0] for read in (before, after)]
     assert losses[1][:3] == pytest.approx(losses[0]), 'the history of losses was not kept'
     assert len(losses[1]) == 6
+
+
+def test_averaged_weights_resume_and_are_tested_optimised(task: Task, tmp_path: Path):
+    options = [*task.options, 'default_hooks.ema.type=EMAHook', 'default_hooks.ema.momentum=0.5']
+    for arguments in ((), ('--resume', 'train_cfg.max_epochs=2')):
+        resume, more = arguments[:1], arguments[1:]
+        result = run_tool('train.py', task.config, '--work-dir', tmp_path, *resume, *options, *more, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert read_checkpoint(tmp_path / 'epoch_2.pth')['ema_state_dict']['steps'] == 6, 'the average did not go on'
+    # Folded weights cannot be swapped for their average: the hook is left out, the checkpoint's weights are it.
+    arguments = (task.config, tmp_path / 'epoch_2.pth', '--optimize', '--work-dir', 'tested')
+    result = run_tool('test.py', *arguments, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
 
 
 def test_test_scores_writes_predictions_and_draws(task: Task, trained: Path, tmp_path: Path):

@@ -63,11 +63,7 @@ param_scheduler = [dict(type='MultiStepLR', milestones=[1], by_epoch=True)]
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(
-    logger=dict(interval=1),
-    visualization=dict(interval=2, score_thr=0.0),
-    ema=dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.5, gamma=1),
-)
+default_hooks = dict(logger=dict(interval=1), visualization=dict(interval=2, score_thr=0.0))
 auto_scale_lr = dict(base_batch_size=4)
 """
 

@@ -47,7 +47,8 @@ class Study:
         if not path.exists():
             found = ', '.join(sorted(file.stem for file in STUDIES.glob('*.py')))
             raise cli.UsageError(f'there is no study {path}; there are: {found}')
-        settings = Config.fromfile(path)
+        # Not lazy: what a study imports are functions to call, not configs to refer to.
+        settings = Config.fromfile(path, lazy_import=False)
         self.name = name
         self.page = ROOT / settings.page
         self.runs: dict[str, dict] = settings.runs

@@ -53,7 +53,7 @@ def keep(study, run, seed, *points):
 def test_every_run_of_every_study_builds(name, run):
     config = Study(name).config(run, seed=3)
     assert config.randomness.seed == 3
-    assert config.model.bbox_head.num_classes == len(config.train_dataloader.dataset.metainfo.classes)
+    assert config.model.bbox_head.num_classes == len(config.val_dataloader.dataset.metainfo.classes)
     MODELS.build(config.model)
 
 

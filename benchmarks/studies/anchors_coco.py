@@ -1,5 +1,7 @@
 # Where anchors start, on a sample of COCO: the first 128 pictures of train2017 and of val2017, and the four classes
 # with most objects in both together. Far too little to learn COCO from; it shows what starts faster.
+from benchmarks.variants import initial_anchors
+
 page = 'docs/own_data.md'
 about = (
     'Of the first 128 pictures of COCO train2017 the 75 with a person, car, cup or chair, at 192 × 144 pixels, '
@@ -16,17 +18,7 @@ train = dict(
     data_prefix=dict(img='train2017/'),
     metainfo=classes,
 )
-strategies = {
-    'N(0, 1), as released': dict(type='mmdet_dab.NormalAnchors'),
-    'uniform, one size': dict(type='mmdet_dab.UniformAnchors', size=(0.063, 0.11)),
-    'grid, mean size of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train),
-    'grid, six sizes of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train, num_sizes=6),
-    'boxes': dict(type='mmdet_dab.BoxAnchors', dataset=train, centers='data'),
-}
-anchors = 'model.query_generator.generator.initial_anchors'
-runs = {
-    name: dict(config=config, options={anchors: dict(strategy, _delete_=True)}) for name, strategy in strategies.items()
-}
+runs = initial_anchors(config, 'model.query_generator.generator', (0.063, 0.11), train)
 options = {
     'train_cfg.max_epochs': 16,
     'train_cfg.val_interval': 4,

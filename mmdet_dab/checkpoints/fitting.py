@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmdet_dab.checkpoints.layout import Conversion
 from mmdet_dab.checkpoints.loading import CheckpointError
+from mmdet_dab.sentences import listed
 
 #: Blocks of the third stage -> name in the configs' file names; for a Swin with its width.
 RESNETS = {6: 'r50', 23: 'r101'}
@@ -76,7 +77,7 @@ def check_fits(conversion: Conversion, model: Mapping[str, Tensor], config: str)
             if name in state and state[name].shape != tensor.shape
         ],
     }
-    found = [f'{verb} {_some(names)}' for verb, names in complaints.items() if names]
+    found = [f'{verb} {listed(sorted(names), NAMED)}' for verb, names in complaints.items() if names]
     if found:
         raise CheckpointError(
             f'the model of {config} {", ".join(found)}: name the config of the model that it was trained with '
@@ -86,9 +87,3 @@ def check_fits(conversion: Conversion, model: Mapping[str, Tensor], config: str)
 
 def _shape(tensor: Tensor) -> str:
     return '×'.join(map(str, tensor.shape)) or 'scalar'
-
-
-def _some(names: list[str]) -> str:
-    names = sorted(names)
-    more = len(names) - NAMED
-    return ', '.join(names[:NAMED]) + (f' and {more} more' if more > 0 else '')

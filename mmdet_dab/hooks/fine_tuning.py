@@ -13,8 +13,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmdet_dab.checkpoints.loading import CheckpointError
-from mmdet_dab.hooks.observing import listed
 from mmdet_dab.registry import HOOKS
+from mmdet_dab.sentences import listed
 
 
 def class_tensors(model: nn.Module) -> Iterator[str]:

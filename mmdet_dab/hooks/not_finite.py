@@ -19,7 +19,6 @@ from mmdet_dab.checkpoints.loading import CheckpointError, read_checkpoint
 from mmdet_dab.hooks.observing import (
     Answers,
     is_finite,
-    listed,
     name_of,
     on_answers,
     samples_of,
@@ -27,6 +26,7 @@ from mmdet_dab.hooks.observing import (
     watched_model,
 )
 from mmdet_dab.registry import HOOKS
+from mmdet_dab.sentences import listed
 
 #: The page that says more.
 HELP = 'docs/own_data.md#not-finite'

@@ -86,12 +86,6 @@ def name_of(sample: DetDataSample) -> str:
     return str(path) if path else f'picture {sample.metainfo.get("img_id", "without a name")}'
 
 
-def listed(names: Sequence[str], at_most: int = 8) -> str:
-    """The names, or the first of them and the number of the others."""
-    more = f' and {len(names) - at_most} more' if len(names) > at_most else ''
-    return ', '.join(names[:at_most]) + more
-
-
 def is_finite(tensor: Tensor) -> bool:
     """Whether every element is a number, by one look."""
     return bool(torch.isfinite(tensor).all())

@@ -16,6 +16,7 @@ from mmdet_dab.hooks import alarms
 from mmdet_dab.hooks.alarms import Group, Window
 from mmdet_dab.hooks.observing import Answers, on_answers, samples_of, true_boxes, watched_model
 from mmdet_dab.registry import HOOKS
+from mmdet_dab.sentences import listed
 
 #: Pictures whose annotations are counted, to compare with what comes out of the pipeline.
 COUNTED = 100
@@ -81,8 +82,8 @@ class TrainingWatch(Hook):
                 sum(weight.numel() for weight in fitting),
                 sum(weight.numel() for weight in own.values()),
                 f'the checkpoint {runner.cfg.get("load_from") or ""}'.rstrip(),
-                f'It is of another model or layout (its names: {alarms.listed(list(state), 2)}; the model: '
-                f'{alarms.listed(list(own), 2)}): convert it with tools/convert_weights.py, or mend load_from',
+                f'It is of another model or layout (its names: {listed(list(state), 2)}; the model: '
+                f'{listed(list(own), 2)}): convert it with tools/convert_weights.py, or mend load_from',
             ),
         )
 

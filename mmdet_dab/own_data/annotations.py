@@ -121,10 +121,3 @@ class Annotations:
 
 def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(isinstance(part, (int, float)) for part in value)
-
-
-def listed(names: Collection[Any], at_most: int = 5) -> str:
-    """The first names, and the number of the others."""
-    shown = [str(name) for name in list(names)[:at_most]]
-    more = len(names) - len(shown)
-    return ', '.join(shown) + (f' and {more:,} more' if more > 0 else '')

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmdet_dab.own_data.annotations import Annotations, DataError, listed
+from mmdet_dab.own_data.annotations import Annotations, DataError
+from mmdet_dab.sentences import listed
 
 #: What each list must have. What else COCO's API asks for can be filled in.
 NEEDED = {

@@ -36,7 +36,7 @@ WORK = ROOT / 'work_dirs' / 'studies'
 
 
 class Study:
-    """A study's file, read: ``page``, ``seeds``, ``runs`` (name -> config and options) and ``options`` for all.
+    """A study's file, read: ``page``, ``seeds``, ``runs`` (name -> config, options, threads) and ``options`` for all.
 
     Args:
         name: of the file in ``benchmarks/studies``, without ``.py``.
@@ -86,19 +86,25 @@ class Study:
 
 
 class CurveHook(Hook):
-    """Notes AP at every validation, with the CPU seconds that training took until then; validation is not counted."""
+    """Notes AP at every validation, with the seconds that training took until then; validation is not counted.
+
+    Args:
+        threads: of the training. One is timed by what the CPU spent on it, whatever else the machine does; several,
+            which wait for each other, by the clock.
+    """
 
     priority = 'LOWEST'
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1) -> None:
         self.points: list[dict[str, float]] = []
         self.outside = 0.0
+        self.now = time.process_time if threads == 1 else time.perf_counter
 
     def before_train(self, runner: Runner) -> None:
-        self.start = time.process_time()
+        self.start = self.now()
 
     def before_val(self, runner: Runner) -> None:
-        self.pause = time.process_time()
+        self.pause = self.now()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         found = metrics or {}
@@ -111,17 +117,18 @@ class CurveHook(Hook):
         self.points.append({key: round(value, 4) for key, value in point.items()})
 
     def after_val(self, runner: Runner) -> None:
-        self.outside += time.process_time() - self.pause
+        self.outside += self.now() - self.pause
 
 
 def train(study: Study, run: str, seed: int) -> None:
     """One run, in this process; its curve goes to the study's results."""
-    torch.set_num_threads(1)
+    threads = study.runs[run].get('threads', 1)
+    torch.set_num_threads(threads)
     runner = cli.build_runner(study.config(run, seed), 'none')
-    curve = CurveHook()
+    curve = CurveHook(threads)
     runner.register_hook(curve)
     runner.train()
-    result = {'run': run, 'seed': seed, 'curve': curve.points, 'machine': side_by_side.machine(1)}
+    result = {'run': run, 'seed': seed, 'curve': curve.points, 'machine': side_by_side.machine(threads)}
     path = study.file(run, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + '\n')
@@ -146,7 +153,7 @@ def train_missing(study: Study, names: Sequence[str], seeds: Sequence[int]) -> N
             last = json.loads(study.file(run, seed).read_text())['curve'][-1]
             print(
                 f'{study.name}: {run}, seed {seed}: AP {last["AP"]:.3f}, AP50 {last["AP50"]:.3f} '
-                f'({last["seconds"]:.0f} s of CPU time, {time.perf_counter() - start:.0f} s in all)',
+                f'({last["seconds"]:.0f} s of training, {time.perf_counter() - start:.0f} s in all)',
                 flush=True,
             )
         finally:
@@ -206,7 +213,7 @@ def table(study: Study) -> str:
 
 
 def plot(study: Study, path: Path) -> None:
-    """AP over CPU time: the mean of the seeds, and a band from the least to the greatest."""
+    """AP over time: the mean of the seeds, and a band from the least to the greatest."""
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
@@ -220,7 +227,7 @@ def plot(study: Study, path: Path) -> None:
         mean = [statistics.mean(same) for same in values]
         axes.plot(minutes, mean, color=colour, marker='.', label=f'{name}: {mean[-1]:.3f}')
         axes.fill_between(minutes, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
-    axes.set(xlabel='CPU minutes of training, one thread', ylabel='AP on val', xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel='minutes of training', ylabel='AP on val', xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(title='mean AP at the end', fontsize=9, loc='upper left')
     figure.tight_layout()

@@ -1,12 +1,12 @@
-# What each part of the recipe for little data is worth, on blood cells: one left out or changed at a time, in a fifth
-# of the epochs.
+# What parts of the recipe for little data are worth, on blood cells: one changed at a time, at a learning rate of 5e-4
+# where a row names no other, in a fifth of the epochs.
 page = 'docs/own_data.md'
 about = 'Blood cells (BCCD) at 256 × 192 pixels, 12 epochs (624 steps of 4 pictures), AP on the 87 pictures of val.'
 seeds = [0]
 config = 'configs/custom/bccd_r18_c4_55e.py'
 pipeline = 'train_dataloader.dataset.pipeline'
 changes = {
-    'the recipe': {},
+    'learning rate 5e-4': {},
     'crop always, of half to all': {
         f'{pipeline}.2.prob': 1.0,
         f'{pipeline}.2.transforms.0.crop_size': (0.5, 0.5),
@@ -17,6 +17,8 @@ changes = {
 }
 runs = {name: dict(config=config, options=options) for name, options in changes.items()}
 options = {
+    # What all but one were compared at; the recipe has had the better one since.
+    'optim_wrapper.optimizer.lr': 5e-4,
     'train_cfg.max_epochs': 12,
     'train_cfg.val_interval': 6,
     'param_scheduler.1.end': 12,

@@ -26,7 +26,7 @@ train_dataset = dict(
 # --- What you may want to tune -----------------------------------------------------------------------
 max_epochs = 55
 batch_size = 4
-learning_rate = 5e-4
+learning_rate = 1e-3
 
 model = dict(
     query_generator=dict(

@@ -72,7 +72,7 @@ def suggest(train: Measures, most_objects: int, start: Start) -> Recipe:
     from_scratch = start.checkpoint is None
     num_queries, query_reason = suggest_queries(most_objects, start.num_queries)
     num_pictures = int((train.counts > 0).sum())
-    rate, usual_batch, batch = (5e-4, 4, 4) if start.small else (1e-4, 16, 2)
+    rate, usual_batch, batch = (1e-3, 4, 4) if start.small else (1e-4, 16, 2)
     rate *= 1 if from_scratch or not start.small else SHARE_OF_FINE_TUNING
     batch_size = min(batch, num_pictures)
     max_epochs, steps_per_epoch, epoch_reason = suggest_epochs(num_pictures, batch_size, from_scratch)

@@ -371,7 +371,7 @@ def test_starting_from_a_checkpoint(drawn: Drawn, checkpoint: Path, capsys: pyte
     assert cfg.model.query_generator.num_queries == 30
     assert cfg.model.backbone.depth == 18
     # The small model knows nothing of COCO's scale: as from scratch, with half the rate.
-    assert (cfg.scale, cfg.learning_rate, cfg.batch_size) == ((64, 48), 0.0003, 4)
+    assert (cfg.scale, cfg.learning_rate, cfg.batch_size) == ((64, 48), 0.0005, 4)
     assert 'it knows 1 of the classes: bar' in (drawn.folder / 'mine/cells.py').read_text()
     own = MODELS.build(cfg.model).state_dict()
     loaded = torch.load(checkpoint, weights_only=True)['state_dict']

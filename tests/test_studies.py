@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from mmdet.registry import TRANSFORMS
 
 from benchmarks import training
 from benchmarks.training import Study, at, same_steps, spread, table, take
@@ -55,6 +56,9 @@ def test_every_run_of_every_study_builds(name, run):
     assert config.randomness.seed == 3
     assert config.model.bbox_head.num_classes == len(config.val_dataloader.dataset.metainfo.classes)
     MODELS.build(config.model)
+    for loader in (config.train_dataloader, config.val_dataloader):
+        for transform in loader.dataset.pipeline:
+            TRANSFORMS.build(transform)
 
 
 @pytest.mark.parametrize('name', STUDIES)

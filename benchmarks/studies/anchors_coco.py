@@ -27,7 +27,7 @@ options = {
     'model.bbox_head.num_classes': 4,
     'model.query_generator.num_classes': 4,
     'train_dataloader.dataset.pipeline.3.scale': (192, 144),
-    'train_dataloader.dataset.pipeline.4': dict(type='RandomFlip', prob=0.5, _delete_=True),
+    'train_dataloader.dataset.pipeline.4': dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     'val_dataloader.dataset.pipeline.1.scale': (192, 144),
     'val_evaluator.ann_file': f'data/coco128/{val_file}',
 }

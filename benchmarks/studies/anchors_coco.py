@@ -1,41 +1,39 @@
-# Where anchors start, on a sample of COCO: the first 128 pictures of train2017, and the four classes with most
-# objects. Far too little to learn COCO from (the first run had AP 0.001 on val2017); validated are the pictures that are
-# trained on, which shows what is learned faster.
+# Where anchors start, on a sample of COCO: of the first 128 pictures of train2017 those with objects of the four most
+# frequent classes, and of them the first 16, learned by heart. In as many steps, all 75 are too many to learn, and far
+# too few to learn COCO from: AP was 0.000 on them, 0.001 on val2017.
 from benchmarks.variants import initial_anchors
 
 page = 'docs/own_data.md'
 about = (
-    'Of the first 128 pictures of COCO train2017 the 75 with a person, car, cup or chair, at 192 × 144 pixels, '
-    '16 epochs (304 steps of 4); AP on the 128 pictures themselves.'
+    'The first 16 pictures of COCO train2017 with a person, car, cup or chair at 192 × 144 pixels, learned by heart: '
+    '100 epochs (400 steps of 4), AP on the same pictures.'
 )
 seeds = [0, 1, 2]
 config = 'configs/custom/bccd_r18_c4_55e.py'
-classes = dict(classes=('person', 'car', 'cup', 'chair'))
 annotations = 'annotations/instances_train2017.json'
-train = dict(
+sample = dict(
     type='CocoDataset',
     data_root='data/coco128/',
     ann_file=annotations,
     data_prefix=dict(img='train2017/'),
-    metainfo=classes,
+    metainfo=dict(classes=('person', 'car', 'cup', 'chair')),
+    filter_cfg=dict(filter_empty_gt=True, min_size=0),
+    indices=16,
 )
-runs = initial_anchors(config, 'model.query_generator.generator', (0.063, 0.11), train)
+load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
+resize = dict(type='Resize', scale=(192, 144), keep_ratio=False)
+keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')
+pipeline = [*load, resize, dict(type='PackDetInputs', meta_keys=keys)]
+runs = initial_anchors(config, 'model.query_generator.generator', (0.063, 0.11), sample)
 options = {
-    'train_cfg.max_epochs': 16,
-    'train_cfg.val_interval': 4,
-    'param_scheduler.1.end': 16,
-    'default_hooks.ema.momentum': 0.02,
+    'train_cfg.max_epochs': 100,
+    'train_cfg.val_interval': 25,
+    'param_scheduler.1.end': 100,
+    'default_hooks.ema.momentum': 0.014,
     'model.bbox_head.num_classes': 4,
     'model.query_generator.num_classes': 4,
-    'train_dataloader.dataset.pipeline.3.scale': (192, 144),
-    'train_dataloader.dataset.pipeline.4': dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    'val_dataloader.dataset.pipeline.1.scale': (192, 144),
-    'val_evaluator.ann_file': f'data/coco128/{annotations}',
+    'train_dataloader.dataset': dict(sample, pipeline=pipeline, _delete_=True),
+    # Without test_mode the same 16 are chosen; without a file the truth is what the pictures come with.
+    'val_dataloader.dataset': dict(sample, pipeline=pipeline, _delete_=True),
+    'val_evaluator.ann_file': None,
 }
-for loader in ('train', 'val'):
-    options |= {
-        f'{loader}_dataloader.dataset.data_root': 'data/coco128/',
-        f'{loader}_dataloader.dataset.ann_file': annotations,
-        f'{loader}_dataloader.dataset.data_prefix.img': 'train2017/',
-        f'{loader}_dataloader.dataset.metainfo': dict(classes, _delete_=True),
-    }

@@ -160,9 +160,9 @@ def _sequence(items: Sequence[object], brackets: str, indent: str) -> str:
     return '\n'.join([brackets[0], *rows, f'{indent}{brackets[1]},'])
 
 
-def _comment(text: str) -> str:
-    """Sentences behind # signs, on as many lines as they need."""
-    return '\n'.join(f'# {line}' for line in textwrap.wrap(text, LINE - 2))
+def _comment(text: str, depth: int = 0) -> str:
+    """Sentences behind # signs, on as many lines as they need where they will be indented by ``depth``."""
+    return '\n'.join(f'# {line}' for line in textwrap.wrap(text, LINE - 2 - depth))
 
 
 def _tuning(recipe: Recipe, start: Start) -> str:
@@ -189,11 +189,16 @@ def _scratch_model(recipe: Recipe) -> str:
     width, height = recipe.anchor_size
     radius = float(f'{(width * height) ** 0.5 / 2:.2g}')
     directed = f"type='mmdet_dab.DirectedAttention', radius={radius:g}, gain=3.0"
+    comment = _comment(
+        f'Anchors on a grid all over the picture, {recipe.reasons["anchors"]} (5th to 95th percentile); they are '
+        f'read when the training starts. The median object is {width:g} wide and {height:g} high, in parts of its '
+        'picture.',
+        depth=12,
+    )
     queries = f"""\
 num_queries=num_queries,
-# Anchors on a grid all over the picture, of the mean size of the training's objects, which are read when the
-# training starts. The median object is {width:g} wide and {height:g} high, in parts of its picture.
-initial_anchors=dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset),
+{comment}
+initial_anchors={_box_anchors(recipe)},
 """
     return f"""\
 model = dict(
@@ -211,6 +216,11 @@ model = dict(
     ),
 )
 """
+
+
+def _box_anchors(recipe: Recipe) -> str:
+    sizes = '' if recipe.num_anchor_sizes == 1 else f', num_sizes={recipe.num_anchor_sizes}'
+    return f"dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset{sizes})"
 
 
 def _query_generator(settings: str, *, denoising: bool) -> str:
@@ -232,7 +242,7 @@ def _checkpoint_model(recipe: Recipe, start: Start) -> str:
     if recipe.num_queries != start.num_queries:
         anchors = (
             f'# The checkpoint has {start.num_queries}, too few: they start afresh.\n'
-            "initial_anchors=dict(type='mmdet_dab.BoxAnchors', dataset=train_dataset),\n"
+            f'initial_anchors={_box_anchors(recipe)},\n'
         )
     settings = f'{anchors}num_queries=num_queries,\n'
     return f"""\

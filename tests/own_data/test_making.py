@@ -24,7 +24,7 @@ from mmdet_dab.own_data.measuring import Measures, Resizing, measure
 from mmdet_dab.own_data.reading import detect_format, read
 from mmdet_dab.own_data.splitting import split_by_share
 from mmdet_dab.own_data.starting import SCRATCH, Start
-from mmdet_dab.own_data.suggesting import suggest, suggest_epochs, suggest_queries, suggest_scale
+from mmdet_dab.own_data.suggesting import suggest, suggest_anchor_sizes, suggest_epochs, suggest_queries, suggest_scale
 from mmdet_dab.own_data.template import DataPaths, data_paths, way_from
 from mmdet_dab.registry import MODELS
 from tests.own_data.drawn import Drawn, draw, voc, yolo
@@ -223,6 +223,15 @@ def test_queries_by_hand():
     assert [suggest_queries(most, 300)[0] for most in (1, 300, 301)] == [300, 300, 610]
 
 
+def test_anchor_sizes_by_hand():
+    """One size, but six where that of the 95th percentile is over ten times that of the 5th."""
+    assert suggest_anchor_sizes(figures([0.05] * 10 + [0.4] * 10))[0] == 1
+    assert suggest_anchor_sizes(figures([0.05] * 19 + [0.6]))[0] == 1
+    sizes, reason = suggest_anchor_sizes(figures([0.05] * 10 + [0.6] * 10))
+    assert sizes == 6
+    assert reason == "of 6 sizes of the training's objects, whose sizes differ by a factor of 12.0"
+
+
 def test_epochs_by_hand():
     """200 pictures: 2,800 steps of 4, 56 epochs of 50. Four times as many: twice the steps. At most 300 epochs."""
     assert suggest_epochs(200, 4, True)[:2] == (56, 50)
@@ -294,6 +303,16 @@ def test_the_written_config_is_whole(drawn: Drawn, kind: str, capsys: pytest.Cap
     report = (drawn.folder / 'mine/cells_report.txt').read_text()
     assert report.strip() in printed
     assert 'pictures' in report
+
+
+def test_objects_of_very_different_sizes_get_anchors_of_six(drawn: Drawn, monkeypatch: Any):
+    monkeypatch.setattr(making, 'draw_sheet', lambda *_: None)
+    box = dict(category_id=1, area=1, iscrowd=0)
+    specks = [dict(box, id=100 + n, image_id=1 + n % 8, bbox=[n % 60, 40, 1, 1]) for n in range(16)]
+    make(drawn.request(drawn.coco(change=lambda content: content['annotations'].extend(specks))))
+    anchors = written_config(drawn).model.query_generator.generator.initial_anchors
+    assert (anchors.type, anchors.num_sizes) == ('mmdet_dab.BoxAnchors', 6)
+    assert "of 6 sizes of the training's" in (drawn.folder / 'mine/cells.py').read_text()
 
 
 def test_sound_files_are_named_where_they_are(drawn: Drawn):

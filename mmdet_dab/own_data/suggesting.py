@@ -142,7 +142,7 @@ def suggest_queries(most_objects: int, known_queries: int | None) -> tuple[int, 
 
 def suggest_anchor_sizes(train: Measures) -> tuple[int, str]:
     """Number of sizes that anchors start with, and why."""
-    parts = np.sqrt((train.objects[:, :2] / train.objects[:, 2:]).prod(axis=1))
+    parts = train.object_sizes(Resizing((1, 1), keep_ratio=False))
     small, large = np.quantile(parts, [0.05, 0.95])
     num_sizes = 1 if large <= SPREAD_OF_ONE_SIZE * small else MANY_SIZES
     which = 'the mean size' if num_sizes == 1 else f'{num_sizes} sizes'

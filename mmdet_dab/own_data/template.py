@@ -177,7 +177,8 @@ def _tuning(recipe: Recipe, start: Start) -> str:
 {_comment(recipe.reasons['epochs'])}
 max_epochs = {recipe.max_epochs}
 batch_size = {recipe.batch_size}
-learning_rate = {recipe.learning_rate:g}  # {recipe.reasons['learning_rate']}
+{_comment(recipe.reasons['learning_rate'])}
+learning_rate = {recipe.learning_rate:g}
 {_comment(f'Pictures are {way} this. ' + recipe.reasons['scale'])}
 scale = {recipe.resizing.scale}
 {_comment(recipe.reasons['queries'])}

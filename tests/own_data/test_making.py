@@ -24,7 +24,14 @@ from mmdet_dab.own_data.measuring import Measures, Resizing, measure
 from mmdet_dab.own_data.reading import detect_format, read
 from mmdet_dab.own_data.splitting import split_by_share
 from mmdet_dab.own_data.starting import SCRATCH, Start
-from mmdet_dab.own_data.suggesting import suggest, suggest_anchor_sizes, suggest_epochs, suggest_queries, suggest_scale
+from mmdet_dab.own_data.suggesting import (
+    suggest,
+    suggest_anchor_sizes,
+    suggest_epochs,
+    suggest_learning_rate,
+    suggest_queries,
+    suggest_scale,
+)
 from mmdet_dab.own_data.template import DataPaths, data_paths, way_from
 from mmdet_dab.registry import MODELS
 from tests.own_data.drawn import Drawn, draw, voc, yolo
@@ -239,6 +246,15 @@ def test_epochs_by_hand():
     assert suggest_epochs(4, 4, True)[:2] == (300, 1)
     assert suggest_epochs(100_000, 8, True)[:2] == (12, 12_500)
     assert suggest_epochs(200, 4, False)[:2] == (28, 50)
+
+
+def test_learning_rate_by_hand():
+    """From scratch 1e-3 · √(objects of a step / 50), between 3e-4 and 1e-3; from a checkpoint by the batch."""
+    scratch, start = Start(SCRATCH, 16), Start(SCRATCH, 16, checkpoint=Path('small.pth'))
+    found = [suggest_learning_rate(scratch, 4, objects)[0] for objects in (1, 3, 6.25, 12.5, 40)]
+    assert found == [3e-4, 5e-4, 7e-4, 1e-3, 1e-3]
+    assert suggest_learning_rate(scratch, 4, 4.3)[1].endswith('A step has 17.')
+    assert [suggest_learning_rate(start, batch, 1)[0] for batch in (1, 4)] == [3e-4, 5e-4]
 
 
 def test_more_predictions_than_queries_and_classes_can_give_are_not_asked_for():

@@ -2,17 +2,18 @@
 
 ``shapes``: 330 pictures of three shapes and sizes, with up to twelve drawn shapes of six classes.
 ``chess``: 400 photographs with up to eight chessmen of six classes set into them, in any colour, a tenth to two fifths
-of the picture in size. Photographs are cut from those of ``--photographs``; train and val have none in common.
+of the picture in size. The photographs are parts of COCO's, or of others in folders ``train2017`` and ``val2017``.
+
+``DIR/train`` and ``DIR/val`` get ``images/`` and ``annotations.json`` each.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import cv2
 import matplotlib
@@ -22,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from mmdet_dab import cli
-from mmdet_dab.datasets import SyntheticShapes
+from mmdet_dab.datasets.synthetic_shapes import SyntheticShapes, write_coco
 
 SHAPES = (dict(image_size=(240, 320)), dict(image_size=(320, 240)), dict(image_size=(280, 280)))
 #: Each is drawn as the outlined or the filled man.
@@ -30,14 +31,6 @@ CHESSMEN = {'king': '♔♚', 'queen': '♕♛', 'rook': '♖♜', 'bishop': '�
 FONT = Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / 'DejaVuSans.ttf'
 #: Men are set into a photograph without touching each other; so often a place is tried.
 TRIES = 20
-
-
-class Sample(NamedTuple):
-    """A picture, (H, W, 3) BGR, with boxes [x1, y1, x2, y2] in pixels and labels."""
-
-    image: np.ndarray
-    boxes: list[list[float]]
-    labels: list[int]
 
 
 @dataclass(frozen=True)
@@ -56,20 +49,18 @@ class Man:
         return [x, y, x + width, y + height]
 
 
-def draw_shapes(num_images: int, seed: int) -> Iterator[Sample]:
-    """Pictures of :class:`SyntheticShapes`, wide, tall and square ones by turns."""
+def draw_shapes(num_images: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Pictures of :class:`SyntheticShapes`, wide, tall and square ones by turns, as it returns them."""
     kinds = [
         SyntheticShapes(num_images, seed=10 * seed + index, num_objects=(1, 12), object_size=(0.08, 0.4), **kind)
         for index, kind in enumerate(SHAPES)
     ]
     for index in range(num_images):
-        info = kinds[index % len(kinds)][index]
-        instances = info['instances']
-        yield Sample(info['img'], [each['bbox'] for each in instances], [each['bbox_label'] for each in instances])
+        yield kinds[index % len(kinds)][index]
 
 
-def draw_chess(num_images: int, seed: int, photographs: list[Path]) -> Iterator[Sample]:
-    """Parts of photographs with one to eight chessmen."""
+def draw_chess(num_images: int, seed: int, photographs: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Parts of photographs with one to eight chessmen; the same keys."""
     rng = np.random.default_rng(seed)
     for index in range(num_images):
         image = part_of(cv2.imread(str(photographs[index % len(photographs)])), rng)
@@ -80,7 +71,9 @@ def draw_chess(num_images: int, seed: int, photographs: list[Path]) -> Iterator[
             x1, y1, x2, y2 = map(int, man.box)
             alpha = man.mask[..., None]
             image[y1:y2, x1:x2] = (1 - alpha) * image[y1:y2, x1:x2] + alpha * man.colour
-        yield Sample(image, [man.box for man in men], [man.label for man in men])
+        instances = [{'bbox': man.box, 'bbox_label': man.label} for man in men]
+        height, width = image.shape[:2]
+        yield dict(img=image, img_id=index, height=height, width=width, instances=instances)
 
 
 def part_of(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -133,44 +126,38 @@ def touch(one: list[float], other: list[float]) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def write(samples: Iterator[Sample], total: int, classes: tuple[str, ...], out: Path, name: str) -> None:
-    """Pictures into ``out/images``, their boxes as COCO into ``out/NAME.json``."""
-    (out / 'images').mkdir(parents=True, exist_ok=True)
-    images: list[dict] = []
-    annotations: list[dict] = []
-    for sample in track_iter_progress((samples, total)):
-        file = f'{name}_{len(images):04d}.jpg'
-        cv2.imwrite(str(out / 'images' / file), sample.image)
-        height, width = sample.image.shape[:2]
-        images.append(dict(id=len(images) + 1, file_name=file, width=width, height=height))
-        for (x1, y1, x2, y2), label in zip(sample.boxes, sample.labels, strict=True):
-            box = [x1, y1, x2 - x1, y2 - y1]
-            known = dict(id=len(annotations) + 1, image_id=len(images), category_id=label + 1, iscrowd=0)
-            annotations.append(dict(known, bbox=box, area=box[2] * box[3]))
-    categories = [dict(id=index, name=label) for index, label in enumerate(classes, start=1)]
-    document = dict(images=images, annotations=annotations, categories=categories)
-    (out / f'{name}.json').write_text(json.dumps(document))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('set', choices=('shapes', 'chess'))
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument(
-        '--photographs', type=Path, default=Path('data/coco128'), metavar='DIR', help='with train2017/ and val2017/'
+        '--photographs',
+        type=Path,
+        default=Path('data/coco128'),
+        metavar='DIR',
+        help='with train2017/ and val2017/ in it',
     )
     args = parser.parse_args()
-    for seed, (part, folder) in enumerate((('train', 'train2017'), ('val', 'val2017'))):
+    for seed, part in enumerate(('train', 'val')):
         if args.set == 'shapes':
             total, classes = (240, 90)[seed], SyntheticShapes.METAINFO['classes']
-            samples = draw_shapes(total, seed)
+            infos = draw_shapes(total, seed)
         else:
             total, classes = (300, 100)[seed], tuple(CHESSMEN)
-            photographs = sorted((args.photographs / folder).glob('*.jpg'))
-            if not photographs:
-                raise cli.UsageError(f'no .jpg file in {args.photographs / folder}: name a folder with --photographs')
-            samples = draw_chess(total, seed, photographs)
-        write(samples, total, classes, args.out, part)
+            infos = draw_chess(total, seed, photographs_in(args.photographs / f'{part}2017'))
+        write_coco(track_iter_progress((infos, total)), classes, args.out / part, suffix='.jpg')
+
+
+def photographs_in(folder: Path) -> list[Path]:
+    """All .jpg files, by name.
+
+    Raises:
+        cli.UsageError: there is none.
+    """
+    found = sorted(folder.glob('*.jpg'))
+    if not found:
+        raise cli.UsageError(f'no .jpg file in {folder}: name the folder around it with --photographs')
+    return found
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -317,22 +317,36 @@ class SyntheticShapes(BaseDetDataset):
         directory = Path(directory)
         if directory.exists() and any(directory.iterdir()):
             raise FileExistsError(f'{directory} is not empty: export_coco wants a new or an empty directory')
-        (directory / 'images').mkdir(parents=True, exist_ok=True)
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
-        for idx in range(len(self)):
-            info = self.get_data_info(idx)
-            file_name = f'{info["img_id"]:06d}.png'
-            (directory / 'images' / file_name).write_bytes(cv2.imencode('.png', info['img'])[1].tobytes())
-            images.append(
-                {'id': info['img_id'], 'file_name': file_name, 'height': info['height'], 'width': info['width']}
-            )
-            for instance in info['instances']:
-                annotations.append(_coco_annotation(len(annotations) + 1, info['img_id'], instance))
-        categories = [{'id': label, 'name': name} for label, name in enumerate(self.metainfo['classes'], start=1)]
-        path = directory / 'annotations.json'
-        path.write_text(json.dumps({'images': images, 'annotations': annotations, 'categories': categories}))
-        return path
+        return write_coco((self.get_data_info(idx) for idx in range(len(self))), self.metainfo['classes'], directory)
+
+
+def write_coco(
+    infos: Iterable[Mapping[str, Any]], classes: Sequence[str], directory: Path, suffix: str = '.png'
+) -> Path:
+    """Write drawn pictures, and their boxes as COCO json.
+
+    Args:
+        infos: as :meth:`SyntheticShapes.get_data_info` returns them.
+        classes: their names, by label.
+        directory: gets ``annotations.json`` and ``images/``.
+        suffix: of the pictures' files, by which OpenCV chooses their format.
+
+    Returns:
+        The path of ``annotations.json``.
+    """
+    (directory / 'images').mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for info in infos:
+        file_name = f'{info["img_id"]:06d}{suffix}'
+        (directory / 'images' / file_name).write_bytes(cv2.imencode(suffix, info['img'])[1].tobytes())
+        images.append({'id': info['img_id'], 'file_name': file_name, 'height': info['height'], 'width': info['width']})
+        for instance in info['instances']:
+            annotations.append(_coco_annotation(len(annotations) + 1, info['img_id'], instance))
+    categories = [{'id': label, 'name': name} for label, name in enumerate(classes, start=1)]
+    path = directory / 'annotations.json'
+    path.write_text(json.dumps({'images': images, 'annotations': annotations, 'categories': categories}))
+    return path
 
 
 def _coco_annotation(annotation_id: int, img_id: int, instance: dict[str, Any]) -> dict[str, Any]:

@@ -229,20 +229,35 @@ def plot(study: Study, path: Path) -> None:
         axes.fill_between(minutes, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
     axes.set(xlabel='minutes of training', ylabel='AP on val', xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
-    axes.legend(title='mean AP at the end', fontsize=9, loc='upper left')
+    axes.legend(title='mean AP at the end', fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def machines(study: Study) -> str:
+    """On what the runs were trained; which on which, where machines or threads differ: their times do not compare."""
+    sentences: dict[str, str] = {}
+    runs: dict[str, list[str]] = {}
+    for run in study.runs:
+        for result in study.results(run):
+            # A machine's rate differs from day to day.
+            kind = result['machine'].split(' GFLOPS')[0].rpartition(', ')[0]
+            sentences.setdefault(kind, result['machine'])
+            if run not in runs.setdefault(kind, []):
+                runs[kind].append(run)
+    if len(sentences) == 1:
+        return next(iter(sentences.values()))
+    return '. '.join(f'{sentence}: {", ".join(runs[kind])}' for kind, sentence in sentences.items())
 
 
 def publish(study: Study) -> None:
     """The plot beside the page, the table between the marks of the study in it."""
     picture = ROOT / 'docs' / 'images' / f'{study.name}.png'
     plot(study, picture)
-    first = next(result for run in study.runs for result in study.results(run))
     text = (
         f'![AP over training time]({os.path.relpath(picture, study.page.parent)})\n\n{table(study)}\n\n'
-        f'{study.about} Mean of the seeds, least and greatest in brackets. {first["machine"]}. '
+        f'{study.about} Mean of the seeds, least and greatest in brackets. {machines(study)}. '
         f'`python -m benchmarks.training {study.name}` trains what is missing in `benchmarks/results/{study.name}`, '
         'with `--publish` it draws and writes this.'
     )

@@ -7,7 +7,7 @@ import pytest
 from mmdet.registry import TRANSFORMS
 
 from benchmarks import training
-from benchmarks.training import Study, at, same_steps, spread, table, take
+from benchmarks.training import Study, at, machines, same_steps, spread, table, take
 from mmdet_dab.cli import UsageError
 from mmdet_dab.registry import MODELS
 
@@ -44,10 +44,10 @@ def curve(*points):
     return [{'step': step, 'seconds': 60.0 * step, 'AP': ap, 'AP50': 2 * ap} for step, ap in points]
 
 
-def keep(study, run, seed, *points):
+def keep(study, run, seed, *points, machine='A machine, 1 threads, 60 GFLOPS in a product; Python'):
     file = study.file(run, seed)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({'run': run, 'seed': seed, 'curve': curve(*points), 'machine': 'A machine'}))
+    file.write_text(json.dumps({'run': run, 'seed': seed, 'curve': curve(*points), 'machine': machine}))
 
 
 @pytest.mark.parametrize(('name', 'run'), RUNS, ids=[f'{name}: {run}' for name, run in RUNS])
@@ -133,3 +133,13 @@ def test_unknown_names_end_in_a_sentence(study, monkeypatch):
     monkeypatch.setattr('sys.argv', ['training', 'tiny', '--only', 'three'])
     with pytest.raises(UsageError, match='--only three: not in study tiny'):
         training.main()
+
+
+def test_machines_are_named_with_their_runs_where_they_differ(study):
+    keep(study, 'one', 0, (1, 0.1))
+    keep(study, 'one', 1, (1, 0.1), machine='A machine, 1 threads, 75 GFLOPS in a product; Python')
+    first = 'A machine, 1 threads, 60 GFLOPS in a product; Python'
+    assert machines(study) == first
+    second = 'A machine, 2 threads, 120 GFLOPS in a product; Python'
+    keep(study, 'two', 0, (1, 0.1), machine=second)
+    assert machines(study) == f'{first}: one. {second}: two'

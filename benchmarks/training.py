@@ -213,26 +213,36 @@ def table(study: Study) -> str:
 
 
 def plot(study: Study, path: Path) -> None:
-    """AP over time: the mean of the seeds, and a band from the least to the greatest."""
+    """AP over time: the mean of the seeds, and a band from the least to the greatest.
+
+    Over steps where not all runs were trained on the same kind of machine.
+    """
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
     names = [run for run in study.runs if study.results(run)]
+    kinds = {kind_of(result['machine']) for run in names for result in study.results(run)}
+    key, unit, label = ('seconds', 60, 'minutes of training') if len(kinds) == 1 else ('step', 1, 'steps of training')
     colours = plt.get_cmap('turbo')([(index + 0.5) / len(names) for index in range(len(names))])
     figure, axes = plt.subplots(figsize=(9, 5.5))
     for name, colour in zip(names, colours, strict=True):
         points = same_steps([result['curve'] for result in study.results(name)])
-        minutes = [statistics.mean(point['seconds'] for point in same) / 60 for same in points]
+        places = [statistics.mean(point[key] for point in same) / unit for same in points]
         values = [[max(point['AP'], 0) for point in same] for same in points]
         mean = [statistics.mean(same) for same in values]
-        axes.plot(minutes, mean, color=colour, marker='.', label=f'{name}: {mean[-1]:.3f}')
-        axes.fill_between(minutes, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
-    axes.set(xlabel='minutes of training', ylabel='AP on val', xlim=(0, None), ylim=(0, None))
+        axes.plot(places, mean, color=colour, marker='.', label=f'{name}: {mean[-1]:.3f}')
+        axes.fill_between(places, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
+    axes.set(xlabel=label, ylabel='AP on val', xlim=(0, None), ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(title='mean AP at the end', fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
+
+
+def kind_of(machine: str) -> str:
+    """What a sentence about a machine says of processor and threads; its rate differs from day to day."""
+    return machine.split(' GFLOPS')[0].rpartition(', ')[0]
 
 
 def machines(study: Study) -> str:
@@ -241,8 +251,7 @@ def machines(study: Study) -> str:
     runs: dict[str, list[str]] = {}
     for run in study.runs:
         for result in study.results(run):
-            # A machine's rate differs from day to day.
-            kind = result['machine'].split(' GFLOPS')[0].rpartition(', ')[0]
+            kind = kind_of(result['machine'])
             sentences.setdefault(kind, result['machine'])
             if run not in runs.setdefault(kind, []):
                 runs[kind].append(run)
@@ -256,7 +265,7 @@ def publish(study: Study) -> None:
     picture = ROOT / 'docs' / 'images' / f'{study.name}.png'
     plot(study, picture)
     text = (
-        f'![AP over training time]({os.path.relpath(picture, study.page.parent)})\n\n{table(study)}\n\n'
+        f'![AP over the training]({os.path.relpath(picture, study.page.parent)})\n\n{table(study)}\n\n'
         f'{study.about} Mean of the seeds, least and greatest in brackets. {machines(study)}. '
         f'`python -m benchmarks.training {study.name}` trains what is missing in `benchmarks/results/{study.name}`, '
         'with `--publish` it draws and writes this.'

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from matplotlib import pyplot
 from mmdet.registry import TRANSFORMS
 
 from benchmarks import training
@@ -143,3 +144,12 @@ def test_machines_are_named_with_their_runs_where_they_differ(study):
     second = 'A machine, 2 threads, 120 GFLOPS in a product; Python'
     keep(study, 'two', 0, (1, 0.1), machine=second)
     assert machines(study) == f'{first}: one. {second}: two'
+
+
+@pytest.mark.parametrize(('threads', 'label'), [(1, 'minutes of training'), (2, 'steps of training')])
+def test_runs_of_unlike_machines_are_drawn_over_steps(study, tmp_path, threads, label):
+    keep(study, 'one', 0, (1, 0.1), (2, 0.2))
+    keep(study, 'two', 0, (1, 0.1), (2, 0.2), machine=f'A machine, {threads} threads, 120 GFLOPS in a product; Python')
+    training.plot(study, tmp_path / 'plot.png')
+    assert pyplot.gcf().axes[0].get_xlabel() == label
+    pyplot.close()

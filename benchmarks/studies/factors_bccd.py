@@ -46,6 +46,7 @@ changes = {
     'without averaged weights': {'default_hooks.ema.momentum': 0.999},
     'without denoising': {'model.query_generator.num_groups': 0},
     'whole pictures only': {f'{pipeline}.2.prob': 0.0},
+    'no flips': {f'{pipeline}.4.prob': [0.0, 0.0, 0.0]},
 }
 runs = {name: dict(config=config, options=options) for name, options in changes.items()}
 options = {

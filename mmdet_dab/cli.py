@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -317,7 +318,11 @@ def build_runner(cfg: Config, launcher: str) -> Runner:
 
 def cannot_be_built(cfg: Config, error: Exception) -> UsageError:
     """The sentence for a config that a part refuses."""
-    reason = error.args[0] if error.args else type(error).__name__
+    if error.args:
+        reason = error.args[0]
+    else:  # a bare assert says what it wants only in its own line
+        line = traceback.extract_tb(error.__traceback__)[-1].line
+        reason = f'{type(error).__name__} at `{line}`'
     return UsageError(f'config {cfg.filename} cannot be built: {reason} (set {TRACEBACK}=1 to see where)')
 
 

@@ -291,6 +291,14 @@ def test_config_that_cannot_be_built_says_why(complaint: Complaints, task: Task)
     assert 'NoSuchNeck is not in the' in line
 
 
+def test_a_refusal_without_words_shows_its_line(task: Task):
+    """As mmengine's ``assert hook is not None`` for a hook that is no default one."""
+    with pytest.raises(AssertionError) as caught:
+        raise AssertionError  # pytest gives words to an assert
+    sentence = str(cli.cannot_be_built(Config.fromfile(task.config), caught.value))
+    assert f'config {task.config} cannot be built: AssertionError at `raise AssertionError' in sentence
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason='refused only where there is no GPU')
 @pytest.mark.parametrize(('flag', 'reason'), [('--amp', '--amp needs a GPU'), ('--launcher=slurm', 'dist_train.sh')])
 def test_what_needs_a_gpu(complaint: Complaints, task: Task, flag: str, reason: str):

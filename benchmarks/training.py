@@ -221,8 +221,8 @@ def plot(study: Study, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     names = [run for run in study.runs if study.results(run)]
-    kinds = {kind_of(result['machine']) for run in names for result in study.results(run)}
-    key, unit, label = ('seconds', 60, 'minutes of training') if len(kinds) == 1 else ('step', 1, 'steps of training')
+    alike = len(by_machine(study)) == 1
+    key, unit, label = ('seconds', 60, 'minutes of training') if alike else ('step', 1, 'steps of training')
     colours = plt.get_cmap('turbo')([(index + 0.5) / len(names) for index in range(len(names))])
     figure, axes = plt.subplots(figsize=(9, 5.5))
     for name, colour in zip(names, colours, strict=True):
@@ -240,24 +240,23 @@ def plot(study: Study, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def kind_of(machine: str) -> str:
-    """What a sentence about a machine says of processor and threads; its rate differs from day to day."""
-    return machine.split(' GFLOPS')[0].rpartition(', ')[0]
+def by_machine(study: Study) -> dict[str, dict[str, str]]:
+    """Kind of machine and number of threads -> runs on it, each with the sentence of its first result."""
+    found: dict[str, dict[str, str]] = {}
+    for run in study.runs:
+        for result in study.results(run):
+            # A machine's rate, which follows, differs from day to day.
+            kind = result['machine'].split(' GFLOPS')[0].rpartition(', ')[0]
+            found.setdefault(kind, {}).setdefault(run, result['machine'])
+    return found
 
 
 def machines(study: Study) -> str:
     """On what the runs were trained; which on which, where machines or threads differ: their times do not compare."""
-    sentences: dict[str, str] = {}
-    runs: dict[str, list[str]] = {}
-    for run in study.runs:
-        for result in study.results(run):
-            kind = kind_of(result['machine'])
-            sentences.setdefault(kind, result['machine'])
-            if run not in runs.setdefault(kind, []):
-                runs[kind].append(run)
+    sentences = [(next(iter(runs.values())), ', '.join(runs)) for runs in by_machine(study).values()]
     if len(sentences) == 1:
-        return next(iter(sentences.values()))
-    return '. '.join(f'{sentence}: {", ".join(runs[kind])}' for kind, sentence in sentences.items())
+        return sentences[0][0]
+    return '. '.join(f'{sentence}: {names}' for sentence, names in sentences)
 
 
 def publish(study: Study) -> None:

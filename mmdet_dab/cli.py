@@ -27,16 +27,16 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmdet_dab import registry
-from mmdet_dab.checkpoints.loading import CheckpointError, read_checkpoint
+from mmdet_dab.checkpoints.loading import read_checkpoint
+from mmdet_dab.errors import UserError
 from mmdet_dab.hooks import NotFiniteError
-from mmdet_dab.own_data.annotations import DataError
 from mmdet_dab.own_data.config_checks import check_config
 from mmdet_dab.own_data.findings import stop_at_faults
 
 TRACEBACK = 'MMDET_DAB_TRACEBACK'
 
 
-class UsageError(Exception):
+class UsageError(UserError):
     """The user gave something that cannot work; the message says what, and how to mend it."""
 
 
@@ -45,7 +45,7 @@ def run(main: Callable[[], None]) -> None:
     _forbid_unrestricted_unpickling()
     try:
         main()
-    except (UsageError, CheckpointError, DataError) as error:
+    except UserError as error:
         if os.environ.get(TRACEBACK):
             raise
         sys.exit(_complain(str(error)))

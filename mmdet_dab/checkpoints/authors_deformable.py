@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from mmdet_dab.checkpoints.layout import Layout
-from mmdet_dab.checkpoints.loading import CheckpointError
+from mmdet_dab.errors import CheckpointError
 
 AUTHORS_DEFORMABLE = Layout(
     name='authors-deformable',

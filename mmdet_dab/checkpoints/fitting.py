@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mmdet_dab.checkpoints.layout import Conversion
-from mmdet_dab.checkpoints.loading import CheckpointError
-from mmdet_dab.sentences import listed
+from mmdet_dab.errors import CheckpointError, listed
 
 #: Blocks of the third stage -> name in the configs' file names; for a Swin with its width.
 RESNETS = {6: 'r50', 23: 'r101'}

@@ -16,7 +16,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
 from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
-from mmdet_dab.checkpoints.loading import CheckpointError
+from mmdet_dab.errors import CheckpointError
 from mmdet_dab.registry import MODELS
 
 #: What changes a training, a frozen part or the number of predictions, but not what is predicted.

@@ -9,9 +9,9 @@ from mmdet_dab.checkpoints.authors_deformable import AUTHORS_DEFORMABLE
 from mmdet_dab.checkpoints.detrex import DETREX
 from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
 from mmdet_dab.checkpoints.layout import Layout
-from mmdet_dab.checkpoints.loading import CheckpointError
 from mmdet_dab.checkpoints.mmdet_detr import MMDET_CONDITIONAL_DETR, MMDET_DETR
 from mmdet_dab.checkpoints.mmdet_layout import MMDET
+from mmdet_dab.errors import CheckpointError
 
 PARTS = ('backbone', 'neck', 'tokenizer', 'encoder', 'query_generator', 'decoder', 'bbox_head')
 #: Ours, so that what was trained here can be written for others.

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmdet_dab.checkpoints.loading import CheckpointError
+from mmdet_dab.errors import CheckpointError
 
 Pairs = tuple[tuple[str, str], ...]
 

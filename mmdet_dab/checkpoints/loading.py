@@ -15,13 +15,10 @@ import torch
 from torch import Tensor
 
 from mmdet_dab.compat import mmengine_checkpoint_types
+from mmdet_dab.errors import CheckpointError
 
 #: What every pickle of tensors names, whatever its protocol.
 WEIGHTS = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+')
-
-
-class CheckpointError(ValueError):
-    """A checkpoint file that cannot or must not be read; the message names the file and the reason."""
 
 
 def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Sequence[type] = ()) -> Any:

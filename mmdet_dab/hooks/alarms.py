@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from mmdet_dab.sentences import listed
+from mmdet_dab.errors import listed
 
 #: The page that says what to do for each alarm.
 HELP = 'docs/own_data.md'

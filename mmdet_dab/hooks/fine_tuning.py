@@ -12,9 +12,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmdet_dab.checkpoints.loading import CheckpointError
+from mmdet_dab.errors import CheckpointError, listed
 from mmdet_dab.registry import HOOKS
-from mmdet_dab.sentences import listed
 
 
 def class_tensors(model: nn.Module) -> Iterator[str]:

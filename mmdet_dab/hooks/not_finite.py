@@ -15,7 +15,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from mmdet_dab.checkpoints.loading import CheckpointError, read_checkpoint
+from mmdet_dab.checkpoints.loading import read_checkpoint
+from mmdet_dab.errors import CheckpointError, listed
 from mmdet_dab.hooks.observing import (
     Answers,
     is_finite,
@@ -26,7 +27,6 @@ from mmdet_dab.hooks.observing import (
     watched_model,
 )
 from mmdet_dab.registry import HOOKS
-from mmdet_dab.sentences import listed
 
 #: The page that says more.
 HELP = 'docs/own_data.md#not-finite'

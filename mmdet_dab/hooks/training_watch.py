@@ -12,11 +12,11 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from mmdet_dab.errors import listed
 from mmdet_dab.hooks import alarms
 from mmdet_dab.hooks.alarms import Group, Window
 from mmdet_dab.hooks.observing import Answers, on_answers, samples_of, true_boxes, watched_model
 from mmdet_dab.registry import HOOKS
-from mmdet_dab.sentences import listed
 
 #: Pictures whose annotations are counted, to compare with what comes out of the pipeline.
 COUNTED = 100

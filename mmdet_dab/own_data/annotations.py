@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-
-class DataError(ValueError):
-    """A data set that cannot be trained on as it is; the message names file and id, and the mend."""
+from mmdet_dab.errors import DataError
 
 
 @dataclass(frozen=True)

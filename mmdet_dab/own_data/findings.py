@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmdet_dab.own_data.annotations import DataError
-from mmdet_dab.sentences import listed
+from mmdet_dab.errors import DataError, listed
 
 #: Places that a message names.
 SHOWN = 3

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmdet_dab.own_data.annotations import Annotations, DataError
+from mmdet_dab.errors import DataError
+from mmdet_dab.own_data.annotations import Annotations
 from mmdet_dab.own_data.checking import check_annotations, check_categories
 from mmdet_dab.own_data.checking_pictures import check_pictures, check_repeated_pictures, check_unlisted
 from mmdet_dab.own_data.checking_recipe import check_recipe

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from mmdet_dab.analysis.building import build_detector
 from mmdet_dab.checkpoints import config_name, read_weights, recognise
 from mmdet_dab.checkpoints.known import OURS
+from mmdet_dab.errors import DataError, listed
 from mmdet_dab.hooks.fine_tuning import class_tensors
-from mmdet_dab.own_data.annotations import DataError
-from mmdet_dab.sentences import listed
 
 COMMON = ('_base_/datasets/coco_detection.py', '_base_/schedules/schedule_50e.py', '_base_/default_runtime.py')
 SCRATCH = ('_base_/models/dn_detr_small.py', *COMMON)

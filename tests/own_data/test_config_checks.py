@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from mmdet.datasets import CocoDataset
 
+from mmdet_dab.errors import DataError
 from mmdet_dab.own_data import config_checks
-from mmdet_dab.own_data.annotations import DataError
 from mmdet_dab.own_data.config_checks import check_config
 from tests.own_data.drawn import Drawn
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_dab.errors import DataError
 from mmdet_dab.own_data import making
-from mmdet_dab.own_data.annotations import DataError
 from mmdet_dab.own_data.making import make
 from tests.own_data.drawn import Drawn, draw, voc, yolo
 

@@ -16,8 +16,9 @@ from mmengine.config import Config
 
 from mmdet_dab import cli
 from mmdet_dab.checkpoints import CheckpointError
+from mmdet_dab.errors import DataError
 from mmdet_dab.own_data import making
-from mmdet_dab.own_data.annotations import Annotations, DataError
+from mmdet_dab.own_data.annotations import Annotations
 from mmdet_dab.own_data.image_files import PictureFolder
 from mmdet_dab.own_data.making import make
 from mmdet_dab.own_data.measuring import Measures, Resizing, measure

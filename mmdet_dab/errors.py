@@ -1,0 +1,42 @@
+"""What goes wrong by the user's hand, and the words that such messages share. Imports nothing heavy.
+
+A message names the file, key or value first, says what is wrong, and then how to fix it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """The user gave something that cannot work; commands print the message and exit with 2."""
+
+
+class ConfigError(UserError):
+    """A config, one of its keys or an override cannot be used."""
+
+
+class DataError(UserError):
+    """Annotations or images cannot be used."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read, must not be read, or does not fit the model."""
+
+
+def listed(names: Iterable[object], at_most: int = 8) -> str:
+    """The first names, and the number of the others: ``a, b and 1,200 more``; '' for none."""
+    texts = [str(name) for name in names]
+    more = len(texts) - at_most
+    return ', '.join(texts[:at_most]) + (f' and {more:,} more' if more > 0 else '')
+
+
+def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
+    """A number and its noun: ``1 image``, ``2 images``, ``3 boxes`` (with ``plural_noun='boxes'``)."""
+    return f'{number:,} {noun if number == 1 else plural_noun or noun + "s"}'
+
+
+def nearest(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:
+    """The names that ``name`` was most likely meant to be, best first; none where all are far."""
+    return get_close_matches(name, list(names), n=at_most, cutoff=0.5)

@@ -27,7 +27,7 @@ class HeadAdapter(BaseModule):
 
     def __init__(self, head: dict | nn.Module, init_cfg: dict | None = None, **facts: Any) -> None:
         super().__init__(init_cfg)
-        self.head = head if isinstance(head, nn.Module) else MODELS.build(head)
+        self.head: Any = head if isinstance(head, nn.Module) else MODELS.build(head)
         self.num_classes = self.head.num_classes
         # mmdet's assigners are no modules; ours holds a matcher, which has a contract.
         self.matcher = getattr(getattr(self.head, 'assigner', None), 'matcher', None)
@@ -116,7 +116,7 @@ class MMDetDeformableHead(HeadAdapter):
     """mmdet's ``DeformableDETRHead`` of one stage: a branch for every layer, points or anchors."""
 
     def __init__(self, head: dict | nn.Module, init_cfg: dict | None = None) -> None:
-        built = head if isinstance(head, nn.Module) else MODELS.build(head)
+        built: Any = head if isinstance(head, nn.Module) else MODELS.build(head)
         super().__init__(built, init_cfg, num_layers=len(built.reg_branches), anchor_dims=(2, 4))
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:

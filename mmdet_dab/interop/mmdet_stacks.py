@@ -49,7 +49,7 @@ class MMDetStack(BaseModule):
         facts: of its contract.
     """
 
-    def __init__(self, stack: nn.Module, **facts: Any) -> None:
+    def __init__(self, stack: Any, **facts: Any) -> None:
         super().__init__()
         self.stack = stack
         self.contract = Contract(embed_dims=stack.embed_dims, **facts)

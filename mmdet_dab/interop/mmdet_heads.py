@@ -25,9 +25,11 @@ class HeadAdapter(BaseModule):
         facts: of its contract.
     """
 
+    head: Any
+
     def __init__(self, head: dict | nn.Module, init_cfg: dict | None = None, **facts: Any) -> None:
         super().__init__(init_cfg)
-        self.head: Any = head if isinstance(head, nn.Module) else MODELS.build(head)
+        self.head = head if isinstance(head, nn.Module) else MODELS.build(head)
         self.num_classes = self.head.num_classes
         # mmdet's assigners are no modules; ours holds a matcher, which has a contract.
         self.matcher = getattr(getattr(self.head, 'assigner', None), 'matcher', None)

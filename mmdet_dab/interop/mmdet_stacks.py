@@ -23,7 +23,7 @@ from mmdet.models.layers import (
     DetrTransformerEncoder,
 )
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.layers import inverse_sigmoid, rename_tensors, xavier_matrices

@@ -115,9 +115,3 @@ def _leave_process_group() -> None:
     torch = sys.modules.get('torch')
     if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def say(text: str) -> None:
-    """Tell the person who waits what is going on; on stderr, and of several processes from the first."""
-    if os.environ.get('RANK', '0') == '0':
-        print(text, file=sys.stderr, flush=True)

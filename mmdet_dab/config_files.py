@@ -64,7 +64,9 @@ def _find_in_package(package: str, path: str) -> Path:
         return file
     names = [found.relative_to(folder).as_posix() for found in folder.rglob('*.py')]
     proposals = nearest(path, names)
-    hint = f'Did you mean {listed(f"{package}::{name}" for name in proposals)}?' if proposals else f'They are in {folder}.'
+    hint = (
+        f'Did you mean {listed(f"{package}::{name}" for name in proposals)}?' if proposals else f'They are in {folder}.'
+    )
     raise ConfigError(f'config {package}::{path}: {package} has no config of this name. {hint}')
 
 

@@ -21,14 +21,19 @@ from mmdet_dab.errors import ConfigError, listed, nearest
 
 #: The top-level keys that the Runner, mmdet's tools or ours read; all others are variables of the config.
 SECTIONS = frozenset(
-    'activation_checkpointing auto_scale_lr cfg compile custom_hooks custom_imports data_preprocessor default_hooks '
-    'default_scope env_cfg experiment_name find_unused_parameters launcher load_from log_level log_processor metainfo '
-    'model model_wrapper_cfg optim_wrapper param_scheduler randomness resume runner_type strategy sync_bn '
-    'test_cfg test_dataloader test_evaluator train_cfg train_dataloader tta_model tta_pipeline '
-    'val_cfg val_dataloader val_evaluator vis_backends visualizer work_dir'.split()
+    """
+    activation_checkpointing auto_scale_lr cfg compile custom_hooks custom_imports data_preprocessor default_hooks
+    default_scope env_cfg experiment_name find_unused_parameters launcher load_from log_level log_processor
+    metainfo model model_wrapper_cfg optim_wrapper param_scheduler randomness resume runner_type strategy sync_bn
+    test_cfg test_dataloader test_evaluator train_cfg train_dataloader tta_model tta_pipeline val_cfg
+    val_dataloader val_evaluator vis_backends visualizer work_dir
+    """.split()
 )
 #: What a dict of a config may always hold.
-_ALWAYS = frozenset(('type', '_scope_', '_delete_', '_reverse_'))
+_ALWAYS = frozenset(
+    # Taken by whoever builds: `priority` of hooks, `convert_to_iter_based` of schedules, `init_cfg` of modules.
+    ('type', '_scope_', '_delete_', '_reverse_', 'priority', 'convert_to_iter_based', 'init_cfg')
+)
 #: Sections whose class is not named by ``type``, or that hold more than its arguments.
 _DATALOADER = 'dataset sampler batch_sampler collate_fn worker_init_fn num_batch_per_epoch'
 _MORE: Mapping[str, frozenset[str]] = {
@@ -274,7 +279,11 @@ def _check_addition(cfg: Any, parts: list[str], number: int, path: str) -> None:
         return
     key = '.'.join(parts)
     close = nearest(new, sorted(known))
-    hint = f'Did you mean {listed(f"{here}.{name}" for name in close)}?' if close else f'It takes {listed(sorted(known), 20)}.'
+    hint = (
+        f'Did you mean {listed(f"{here}.{name}" for name in close)}?'
+        if close
+        else f'It takes {listed(sorted(known), 20)}.'
+    )
     owner = f' ({node["type"]})' if 'type' in node else ''
     raise ConfigError(f"--cfg-options {key}: {here}{owner} of config {path} has no '{new}'. {hint}")
 
@@ -296,8 +305,7 @@ def accepted(section: str, node: Mapping[str, Any]) -> frozenset[str] | None:
         names = frozenset() if section in _MORE else None
     if names is None:
         return None
-    # `priority` belongs to hooks, `convert_to_iter_based` to schedules, `init_cfg` to all modules: whoever builds takes it.
-    return names | _ALWAYS | _MORE.get(section, frozenset()) | {'priority', 'convert_to_iter_based', 'init_cfg'}
+    return names | _ALWAYS | _MORE.get(section, frozenset())
 
 
 def _arguments(kind: Any) -> frozenset[str] | None:

@@ -8,4 +8,4 @@ from mmdet_dab.registry import offer_to_mmdet
 
 offer_to_mmdet()
 
-__all__ = ["checkpoints", "datasets", "hooks", "interop", "models"]
+__all__ = ['checkpoints', 'datasets', 'hooks', 'interop', 'models']

@@ -7,7 +7,8 @@ import re
 import pytest
 import yaml
 
-from mmdet_dab.analysis import building, complexity
+from mmdet_dab import config as building
+from mmdet_dab.analysis import complexity
 from tests.helpers.paths import CONFIGS, ROOT
 
 ROWS = {

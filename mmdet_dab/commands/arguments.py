@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any
 
 from mmdet_dab.overrides import parse_value
@@ -26,7 +25,8 @@ class Overrides(argparse.Action):
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'config', help='config: a file, the name of one of ours such as dab_detr_r50_50e, or mmdet::path of one of mmdet'
+        'config',
+        help='config: a file, the name of one of ours such as dab_detr_r50_50e, or mmdet::path of one of mmdet',
     )
     add_overrides(parser)
 
@@ -45,10 +45,14 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
 
 def add_runner(parser: argparse.ArgumentParser) -> None:
     """Arguments of the commands that build a Runner."""
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints; default: work_dirs/ and the name of the config')
+    parser.add_argument(
+        '--work-dir', help='folder for logs and checkpoints; default: work_dirs/ and the name of the config'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument(
-        '--no-data-checks', action='store_true', help='start without checking the classes, ids and boxes of the annotations'
+        '--no-data-checks',
+        action='store_true',
+        help='start without checking the classes, ids and boxes of the annotations',
     )
     parser.add_argument(
         '--check-only', action='store_true', help='check config, data and checkpoint, and stop before work starts'
@@ -64,10 +68,3 @@ def add_optimize(parser: argparse.ArgumentParser) -> None:
         help='fold batch norm and store images channels-last, which is faster; the value is the precision of the '
         'backbone, and float32 keeps the predictions as they are',
     )
-
-
-def given(arguments: Sequence[str]) -> str:
-    """Arguments as they are typed in a shell."""
-    import shlex
-
-    return shlex.join(arguments)

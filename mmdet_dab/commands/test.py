@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmdet_dab import preflight
-from mmdet_dab.cli import say
 from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config
+from mmdet_dab.console import say
 from mmdet_dab.errors import ConfigError, UserError
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmdet_dab.analysis.building import build_detector
 from mmdet_dab.checkpoints import config_name, read_weights, recognise
 from mmdet_dab.checkpoints.known import OURS
+from mmdet_dab.config import build_detector
 from mmdet_dab.errors import DataError, listed
 from mmdet_dab.hooks.fine_tuning import class_tensors
 

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
-from mmdet_dab import cli
-from mmdet_dab.analysis import building, complexity
+from mmdet_dab import config as building
+from mmdet_dab.analysis import complexity
+from mmdet_dab.errors import UserError
 from mmdet_dab.models import attention
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
@@ -424,5 +425,5 @@ def test_tool_counts_a_config_of_mmdet(tmp_path: Path, monkeypatch):
 )
 def test_tool_refuses_with_a_sentence(arguments, message, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(cli.UsageError, match=message):
+    with pytest.raises(UserError, match=message):
         run_main('complexity', MODEL, *arguments, monkeypatch=monkeypatch)

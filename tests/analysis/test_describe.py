@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdet_dab import cli
-from mmdet_dab.analysis import building, structure
+from mmdet_dab import config as building
+from mmdet_dab.analysis import structure
+from mmdet_dab.errors import UserError
 from tests.helpers import my_parts, tiny
 from tests.helpers.commands import run_main, run_tool
 from tests.helpers.paths import CONFIGS
@@ -260,5 +261,5 @@ def test_tool_says_when_nothing_differs(monkeypatch, capsys):
 )
 def test_tool_refuses_with_a_sentence(config, message, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(cli.UsageError, match=message):
+    with pytest.raises(UserError, match=message):
         run_main('describe', config, monkeypatch=monkeypatch)

@@ -11,8 +11,8 @@ from mmdet.evaluation import get_classes
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from mmdet_dab import cli
 from mmdet_dab.checkpoints import CheckpointError, read_checkpoint
+from mmdet_dab.config import load_config
 from mmdet_dab.hooks.fine_tuning import class_tensors, fit_classes, select_rows
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
@@ -32,7 +32,7 @@ def save(path: Path, state: dict, classes: tuple[str, ...] | None) -> Path:
 
 def load(tmp_path: Path, checkpoint: Path, classes: tuple[str, ...] = CLASSES, **model) -> tuple[Runner, dict, list]:
     """Load into the tiny model for ``classes`` as the Runner does; the runner, its start, and the log."""
-    config = cli.load_config(str(cli_config(tmp_path)), {})
+    config = load_config(str(cli_config(tmp_path)), {})
     config.model = tiny.tiny_config(bbox_head=dict(num_classes=len(classes)), **model)
     config.work_dir = str(tmp_path / 'work')
     runner = Runner.from_cfg(config)
@@ -155,7 +155,7 @@ def test_load_from_through_the_tool(tmp_path, pretrained):
     source.write_text(
         f"_base_ = 'tiny.py'\nload_from = '{tmp_path / 'base.pth'}'\noptim_wrapper = dict(optimizer=dict(lr=0.0))\n"
     )
-    config = cli.load_config(str(source), {})
+    config = load_config(str(source), {})
     config.model.bbox_head.num_classes = 80
     save(tmp_path / 'base.pth', MODELS.build(config.model).state_dict(), ('square', *COCO[:79]))
     result = run_tool('train.py', source, '--work-dir', tmp_path / 'out', *task.options, cwd=tmp_path)

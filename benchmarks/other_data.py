@@ -10,6 +10,7 @@ of the picture in size. The photographs are parts of COCO's, or of others in fol
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,4 +163,4 @@ def photographs_in(folder: Path) -> list[Path]:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(cli.run(main))

@@ -298,4 +298,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(cli.run(main))

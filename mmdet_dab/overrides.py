@@ -14,6 +14,7 @@ import ast
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -265,77 +266,79 @@ def _check_addition(cfg: Any, parts: list[str], number: int, path: str) -> None:
     """Refuse the key ``parts[number]``, which is new in the dict at ``parts[:number]``."""
     if number == 0 or any(part.endswith('_cfg') and part not in ('train_cfg', 'val_cfg') for part in parts[:number]):
         return  # `norm_cfg` and its like are read by functions that take more than the class does
-    here, new = '.'.join(parts[:number]), parts[number]
-    node = _value(cfg, here)
-    known = accepted(here, node)
-    if known is None:
-        siblings = [child for name, child in node.items() if name != new]
-        added = node.get(new)
-        if isinstance(added, dict) and 'type' not in added and siblings and all('type' in (c or {}) for c in siblings):
-            known = frozenset(node) - {new}
-        else:
-            return
+    section, new = '.'.join(parts[:number]), parts[number]
+    node = _value(cfg, section)
+    known, takes_any = accepted(section, node, new)
     if new in known:
         return
-    key = '.'.join(parts)
     close = nearest(new, sorted(known))
-    hint = (
-        f'Did you mean {listed(f"{here}.{name}" for name in close)}?'
-        if close
-        else f'It takes {listed(sorted(known), 20)}.'
-    )
+    if takes_any and not any(_is_typo(new, name) for name in close):
+        return
+    key = '.'.join(parts)
+    if close:
+        hint = f'Did you mean {listed(f"{section}.{name}" for name in close)}?'
+    else:
+        hint = f'It takes {listed(sorted(known), 20)}.'
     owner = f' ({node["type"]})' if 'type' in node else ''
-    raise ConfigError(f"--cfg-options {key}: {here}{owner} of config {path} has no '{new}'. {hint}")
+    raise ConfigError(f"--cfg-options {key}: {section}{owner} of config {path} has no '{new}'. {hint}")
 
 
-def accepted(section: str, node: Mapping[str, Any]) -> frozenset[str] | None:
-    """The keys that a dict of a config may hold; None where any may be right.
+def _is_typo(new: str, name: str) -> bool:
+    """Whether a name is so near to another that it was hardly meant as a second one."""
+    return SequenceMatcher(None, new, name).ratio() > 0.85
+
+
+def accepted(section: str, node: Mapping[str, Any], new: str) -> tuple[frozenset[str], bool]:
+    """The keys that a dict of a config may hold, and whether any others may be right as well.
 
     Args:
         section: its dotted key.
         node: the dict, with the ``type`` that it is built from.
+        new: the key in question.
     """
-    if section in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+    if section in _MORE and section.endswith('_dataloader'):
         from torch.utils.data import DataLoader
 
-        names: frozenset[str] | None = frozenset(inspect.signature(DataLoader).parameters)
+        names, takes_any = _arguments_of(DataLoader)
     elif 'type' in node or section in _DEFAULT_TYPES:
-        names = _arguments(node.get('type', _DEFAULT_TYPES.get(section)))
+        names, takes_any = _arguments(node.get('type', _DEFAULT_TYPES.get(section)))
+    elif section in _MORE:
+        names, takes_any = set(), False
     else:
-        names = frozenset() if section in _MORE else None
-    if names is None:
-        return None
-    return names | _ALWAYS | _MORE.get(section, frozenset())
+        return frozenset(node) - {new}, not _lacks_its_type(node, new)
+    return frozenset(names) | _ALWAYS | _MORE.get(section, frozenset()), takes_any
 
 
-def _arguments(kind: Any) -> frozenset[str] | None:
-    """The arguments of all classes of a name; None where there is none, or where one takes any."""
-    classes = [kind] if inspect.isclass(kind) else _classes(str(kind))
+def _lacks_its_type(node: Mapping[str, Any], new: str) -> bool:
+    """Whether the new entry cannot be built although all others are, as in ``default_hooks``."""
+    others = [child for name, child in node.items() if name != new]
+    built = [isinstance(child, dict) and 'type' in child for child in others if child is not None]
+    return isinstance(node.get(new), dict) and 'type' not in node[new] and bool(built) and all(built)
+
+
+def _arguments(kind: Any) -> tuple[set[str], bool]:
+    """The arguments of all classes of a name, and whether one of them takes any, or none is known."""
+    found = [_arguments_of(one) for one in ([kind] if inspect.isclass(kind) else _classes(str(kind)))]
+    names: set[str] = set().union(*(arguments for arguments, _ in found))
+    return names, not found or any(takes_any for _, takes_any in found)
+
+
+def _arguments_of(found: Any) -> tuple[set[str], bool]:
+    """The arguments of a class, and of its bases as long as ``**kwargs`` hands them on; and whether it takes any."""
     names: set[str] = set()
-    for found in classes:
-        arguments = _arguments_of(found)
-        if arguments is None:
-            return None
-        names |= arguments
-    return frozenset(names) if classes else None
-
-
-def _arguments_of(found: Any) -> set[str] | None:
-    """The arguments of a class, and those of its bases as long as ``**kwargs`` hands them on; None where any goes."""
     if not inspect.isclass(found):
-        return None
-    names: set[str] = set()
-    for base in found.__mro__:
+        return names, True
+    for base in found.__mro__[:-1]:
         if '__init__' not in vars(base):
             continue
         try:
             parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
         except (TypeError, ValueError):
-            return None
+            return names, True
         names |= {found.name for found in parameters if found.kind not in (found.VAR_POSITIONAL, found.VAR_KEYWORD)}
         if not any(found.kind is found.VAR_KEYWORD for found in parameters):
-            return names
-    return None
+            return names, False
+    return names, True
 
 
 def _classes(kind: str) -> list[Any]:

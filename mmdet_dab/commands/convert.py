@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         export(target, model, conversion.state, known.get('classes'), pipeline)
         rows.append(('note', REMARK))
     else:
-        write(target, conversion, known, dict(file=source.name, layout=layout.name, config=Path(config).name))
+        write(target, conversion, known, dict(file=source.name, layout=layout.name, config=Path(config).stem))
     rows.append(('written', str(target)))
     for label, text in rows:
         print(f'{label:<12} {text}')

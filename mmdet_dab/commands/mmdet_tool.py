@@ -1,6 +1,7 @@
-"""Run one of mmdet's own tools, such as analysis_tools/confusion_matrix.py, with the parts of this package.
+"""Run one of mmdet's own tools with the parts of this package.
 
-Without a compiled mmcv those tools work only where mmdet_dab is imported first, which this does.
+Such as analysis_tools/confusion_matrix.py. Without a compiled mmcv those tools work only where mmdet_dab is imported
+first, which this does.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from mmdet_dab.version import __version__
 if TYPE_CHECKING:
     from mmdet_dab.config import build, find_config, load_config
     from mmdet_dab.datasets import SyntheticShapes
-    from mmdet_dab.inference import optimize_for_inference
+    from mmdet_dab.optimize import optimize_for_inference
 
 __all__ = ['SyntheticShapes', '__version__', 'build', 'find_config', 'load_config', 'optimize_for_inference']
 
@@ -34,7 +34,7 @@ _HOMES = {
     'build': 'mmdet_dab.config',
     'find_config': 'mmdet_dab.config',
     'load_config': 'mmdet_dab.config',
-    'optimize_for_inference': 'mmdet_dab.inference',
+    'optimize_for_inference': 'mmdet_dab.optimize',
 }
 
 arrange()

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     compat.import_stack()
     from mmdet_dab.checkpoints import check_fits, read_weights, recognise
     from mmdet_dab.checkpoints.huggingface_export import REMARK, export
-    from mmdet_dab.checkpoints.known import OURS
+    from mmdet_dab.checkpoints.known_layouts import OURS
 
     weights, meta = read_weights(source, allow=(argparse.Namespace,))
     try:

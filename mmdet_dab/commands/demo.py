@@ -76,7 +76,7 @@ def draw(runner: Runner, folder: Path, count: int) -> None:
     import mmcv
     import torch
 
-    from mmdet_dab import pictures
+    from mmdet_dab.analysis import figures
 
     dataset = runner.test_dataloader.dataset
     count = min(count, len(dataset))
@@ -88,5 +88,5 @@ def draw(runner: Runner, folder: Path, count: int) -> None:
     mmcv.imwrite(images[0], str(folder / 'image.png'))
     meta = dataset.metainfo
     rgb = [image[..., ::-1] for image in images]
-    pictures.draw_detections(folder / 'detections.png', rgb, samples, meta['classes'], meta['palette'])
-    pictures.draw_curve(folder / 'curve.png', pictures.read_scalars(folder))
+    figures.draw_detections(folder / 'detections.png', rgb, samples, meta['classes'], meta['palette'])
+    figures.draw_curve(folder / 'curve.png', figures.read_scalars(folder))

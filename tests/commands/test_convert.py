@@ -16,7 +16,7 @@ from mmdet.datasets import CocoDataset
 from mmengine.config import Config
 
 from mmdet_dab.checkpoints import LAYOUTS, convert, read_checkpoint
-from mmdet_dab.checkpoints.mmdet_layout import MMDET
+from mmdet_dab.checkpoints.mmdet import MMDET
 from mmdet_dab.commands.arguments import add_overrides
 from mmdet_dab.config import load_config
 from mmdet_dab.registry import MODELS

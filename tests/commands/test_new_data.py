@@ -20,13 +20,13 @@ def drawn(tmp_path: Path) -> Drawn:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], drawn: Drawn) -> Tool:
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], drawn: Drawn) -> Commands:
     monkeypatch.chdir(drawn.folder)
     monkeypatch.setattr(sys, 'path', list(sys.path))
     monkeypatch.delenv('MMDET_DAB_TRACEBACK', raising=False)
     for variable in ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'):
         monkeypatch.setenv(variable, '0')  # so that what the tool sets is undone
-    return Tool(monkeypatch, capfd)
+    return Commands(monkeypatch, capfd)
 
 
 NEW = ('new-data', '--images', 'images', '--annotations', 'all.json', '--out', 'my_cells.py')

@@ -9,7 +9,8 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmdet_dab import cli
+from mmdet_dab.config import load_config
+from mmdet_dab.errors import UserError
 from mmdet_dab.registry import MODELS, TASK_UTILS
 from tests.helpers.mixes import MIXES, shrunk, step_and_predict
 from tests.helpers.paths import CONFIGS, ROOT
@@ -37,7 +38,7 @@ def folder(tmp_path_factory):
 def load(folder, text):
     path = folder / 'my_config.py'
     path.write_text(text)
-    config = cli.load_config(str(path), {})
+    config = load_config(str(path), {})
     init_default_scope(config.default_scope)
     config.model.backbone.init_cfg = None
     return config
@@ -68,7 +69,7 @@ def test_config_builds_and_trains_a_step(snippet, folder):
 
 @pytest.mark.parametrize(('snippet', 'message'), REFUSALS)
 def test_refusal_is_the_one_printed(snippet, message, folder):
-    with pytest.raises((ValueError, cli.UsageError)) as error, torch.device('meta'):
+    with pytest.raises((ValueError, UserError)) as error, torch.device('meta'):
         MODELS.build(load(folder, snippet).model)
     assert str(error.value).replace(f'{folder}/', '') == ' '.join(message.split())
 
@@ -101,7 +102,7 @@ def parts_in(config):
 
 @pytest.mark.parametrize('column', COLUMNS)
 def test_matrix(column):
-    config = cli.load_config(str(CONFIGS / f'{COLUMNS[column]}.py'), {})
+    config = load_config(str(CONFIGS / f'{COLUMNS[column]}.py'), {})
     index = HEADER.index(column)
     marked = {row[0].strip('`') for row in MATRIX if row[index] == '●'}
     assert marked == parts_in(config) & {row[0].strip('`') for row in MATRIX}

@@ -10,7 +10,8 @@ import sys
 import pytest
 import torch
 
-from mmdet_dab import SyntheticShapes, cli
+from mmdet_dab import SyntheticShapes
+from mmdet_dab.config import load_config
 from mmdet_dab.registry import MODELS
 from tests.helpers.paths import ROOT
 
@@ -26,7 +27,7 @@ def demo_folder(tmp_path_factory):
     shutil.copytree(ROOT / 'configs', folder / 'configs')
     work_dir = folder / 'work_dirs' / 'demo'
     work_dir.mkdir(parents=True)
-    config = cli.load_config(str(ROOT / CONFIG), {})
+    config = load_config(str(ROOT / CONFIG), {})
     model = MODELS.build(config.model)
     dataset = SyntheticShapes(num_images=1, seed=1, metainfo=config.shapes.metainfo, image_size=(64, 64))
     meta = dict(dataset_meta=dict(dataset.metainfo))

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from torch import Tensor, nn
 
 from mmdet_dab.errors import listed
+from mmdet_dab.models.compatibility import contract_of
 
 
 def class_tensors(model: nn.Module) -> Iterator[str]:
     """Names in the state dict of the tensors with a row for every class.
 
-    A part that has such tensors lists their names in its attribute ``class_tensors``.
+    A part that has such tensors lists their names in its contract.
     """
     for path, part in model.named_modules():
-        for name in getattr(part, 'class_tensors', ()):
+        for name in contract_of(part).class_tensors:
             yield f'{path}.{name}' if path else name
 
 

@@ -1,5 +1,6 @@
 """Hooks for the Runner."""
 
+from mmdet_dab.hooks.anchors_from_data_hook import AnchorsFromDataHook
 from mmdet_dab.hooks.channels_last_hook import ChannelsLastHook
 from mmdet_dab.hooks.fine_tuning_hook import FineTuningHook
 from mmdet_dab.hooks.not_finite_hook import NotFiniteError, NotFiniteHook
@@ -10,6 +11,7 @@ from mmdet_dab.hooks.training_watch_hook import TrainingWatchHook
 TrainingWatch = TrainingWatchHook
 
 __all__ = [
+    'AnchorsFromDataHook',
     'ChannelsLastHook',
     'FineTuningHook',
     'NotFiniteError',

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmdet_dab import optimize_for_inference
 from mmdet_dab.registry import MODELS
-from tests import tiny
+from tests.helpers import tiny
 
 
 @pytest.fixture

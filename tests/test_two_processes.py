@@ -7,21 +7,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from tests import tiny
+from tests.helpers import tiny
+from tests.helpers.processes import LossOf, free_port, gradients
 
 COUNTS = [3, 1, 0, 5]
 SIZES = [(64, 96), (48, 64), (64, 64), (40, 96)]
-
-
-class LossOf(torch.nn.Module):
-    """The forward that a wrapper for distributed training calls."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, pictures, samples):
-        return self.model(pictures, samples, mode='loss')
 
 
 def process(rank, port, results):
@@ -44,18 +34,6 @@ def build():
     init_default_scope('mmdet')
     # Batch statistics would differ between the halves, as in any detector without synchronised norms.
     return tiny.build()
-
-
-def gradients(model):
-    return {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
 
 
 def test_loss_and_gradient_are_those_of_one_process():

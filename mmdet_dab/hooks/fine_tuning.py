@@ -13,16 +13,17 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from mmdet_dab.errors import CheckpointError, listed
+from mmdet_dab.models.compatibility import contract_of
 from mmdet_dab.registry import HOOKS
 
 
 def class_tensors(model: nn.Module) -> Iterator[str]:
     """Names in the state dict of the tensors with a row for every class.
 
-    A part that has some says so in its attribute ``class_tensors``, the names of its own tensors.
+    A part that has some says so in its contract.
     """
     for path, part in model.named_modules():
-        for name in getattr(part, 'class_tensors', ()):
+        for name in contract_of(part).class_tensors:
             yield f'{path}.{name}' if path else name
 
 

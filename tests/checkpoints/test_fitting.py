@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from mmdet_dab.checkpoints import CheckpointError, Conversion, check_fits, config_name
 from mmdet_dab.registry import MODELS
-from tests.paths import CONFIGS
+from tests.helpers.paths import CONFIGS
 
 #: Published models whose tensors tell them apart.
 PUBLISHED = [

@@ -17,9 +17,9 @@ from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
 from mmdet_dab.checkpoints.huggingface_export import config as huggingface_config
 from mmdet_dab.checkpoints.huggingface_export import export
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.golden import make_weight
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.golden import make_weight
+from tests.helpers.paths import CONFIGS
 
 #: Of a tiny detector: a ResNet of four stages, boxes at temperature 10000, σ⁻¹ clamped at 1e-5, as their code has it.
 THEIR_WAY: dict[str, Any] = dict(

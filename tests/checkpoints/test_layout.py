@@ -8,7 +8,7 @@ import torch
 from mmdet_dab.checkpoints import LAYOUTS, CheckpointError, convert, recognise
 from mmdet_dab.checkpoints.authors import AUTHORS
 from mmdet_dab.checkpoints.layout import COCO_IDS, TwoWayLayout, renamed
-from tests.golden import GoldenCase
+from tests.helpers.golden import GoldenCase
 
 PAIRS = (('a.#.b', 'x.#'), ('a', 'y'))
 

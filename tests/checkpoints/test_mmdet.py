@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmdet_dab.checkpoints import check_fits, config_name, recognise
 from mmdet_dab.checkpoints.mmdet_layout import MMDET
 from mmdet_dab.registry import MODELS
-from tests.paths import CONFIGS
+from tests.helpers.paths import CONFIGS
 
 
 @pytest.fixture(scope='module')

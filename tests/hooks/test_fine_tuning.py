@@ -15,8 +15,9 @@ from mmdet_dab import cli
 from mmdet_dab.checkpoints import CheckpointError, read_checkpoint
 from mmdet_dab.hooks.fine_tuning import class_tensors, fit_classes, select_rows
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.tools.tiny import make_task, run_tool
+from tests.helpers import tiny
+from tests.helpers.commands import run_tool
+from tests.helpers.tiny_task import make_task
 
 COCO = tuple(get_classes('coco'))
 CLASSES = ('square', 'person', 'bar')

@@ -17,8 +17,8 @@ from mmdet_dab import cli
 from mmdet_dab.checkpoints import read_checkpoint
 from mmdet_dab.hooks import NotFiniteError
 from mmdet_dab.registry import MODELS
-from tests.hooks.training import build, config_of, pipeline_with, warnings_during
-from tests.test_two_processes import free_port
+from tests.helpers.processes import free_port
+from tests.helpers.training import build, config_of, pipeline_with, warnings_during
 
 pytestmark = pytest.mark.usefixtures('quiet_runner')
 PICTURES = 'drawn/images'

@@ -14,10 +14,10 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmdet_dab.hooks import NotFiniteHook, TrainingWatch, alarms
 from mmdet_dab.hooks.alarms import Group, Window
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.hooks.training import ANCHORS, alarms_of, build, config_of, pipeline_with, warnings_during
-from tests.models.test_against_mmdet_detr import shrunk, their_config
-from tests.paths import ROOT
+from tests.helpers import tiny
+from tests.helpers.mmdet_models import shrunk, their_config
+from tests.helpers.paths import ROOT
+from tests.helpers.training import ANCHORS, alarms_of, build, config_of, pipeline_with, warnings_during
 
 pytestmark = pytest.mark.usefixtures('quiet_runner')
 

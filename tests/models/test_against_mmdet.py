@@ -10,7 +10,8 @@ from mmdet.registry import MODELS as MMDET_MODELS
 
 from mmdet_dab.checkpoints import recognise
 from mmdet_dab.checkpoints.mmdet_layout import MMDET
-from tests import tiny
+from tests.helpers import tiny
+from tests.helpers.tiny import BATCHES
 
 
 def twin(ours, **decoder):
@@ -64,15 +65,6 @@ def twin(ours, **decoder):
     return theirs.eval()
 
 
-BATCHES = {
-    'two sizes': dict(),
-    'one picture': dict(sizes=[(64, 96)], counts=[2]),
-    'same size': dict(sizes=[(64, 64), (64, 64)], counts=[2, 4]),
-    'one without objects': dict(counts=[3, 0]),
-    'none with objects': dict(counts=[0, 0]),
-    'more objects than queries': dict(counts=[9, 2]),
-    'three sizes': dict(sizes=[(64, 96), (96, 64), (40, 50)], counts=[1, 5, 2]),
-}
 VARIANTS = {
     'plain': (dict(), dict()),
     'patterns': (dict(query_generator=dict(num_patterns=3)), dict()),

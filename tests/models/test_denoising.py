@@ -20,9 +20,9 @@ from mmdet_dab.models import DecoderOutput, Denoising, Queries
 from mmdet_dab.models.denoising import denoising_mask, noised_boxes, noised_labels
 from mmdet_dab.models.matcher import truth_of
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.paths import CONFIGS
-from tests.test_two_processes import LossOf, free_port, gradients
+from tests.helpers import tiny
+from tests.helpers.paths import CONFIGS
+from tests.helpers.processes import LossOf, free_port, gradients
 
 QUERIES, CLASSES = 7, 3
 NO_NOISE = dict(center_noise=0.0, size_noise=0.0, label_noise=0.0)

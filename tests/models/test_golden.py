@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmdet_dab.checkpoints.authors import convert
 from mmdet_dab.checkpoints.authors_deformable import convert_deformable
 from mmdet_dab.registry import MODELS
-from tests.golden import GoldenCase
-from tests.paths import CONFIGS
+from tests.helpers.golden import GoldenCase
+from tests.helpers.paths import CONFIGS
 
 CASES = {
     'dab_detr_r50': 'dab_detr_r50_50e.py',

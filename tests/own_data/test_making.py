@@ -35,8 +35,8 @@ from mmdet_dab.own_data.suggesting import (
 )
 from mmdet_dab.own_data.template import DataPaths, data_paths, way_from
 from mmdet_dab.registry import MODELS
+from tests.helpers.paths import CONFIGS
 from tests.own_data.drawn import Drawn, draw, voc, yolo
-from tests.paths import CONFIGS
 
 #: What each format says of every drawn picture: class, x y w h, and whether it is to be found.
 SQUARE, BAR = ('square', [4, 6, 16, 16], 0), ('bar', [30, 20, 28, 8], 0)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mmdet_dab import cli
+from tests.helpers.commands import load_tool
 from tests.own_data.drawn import Drawn, draw
-from tests.tools.test_tools import load_tool
 
 
 class Tool:

@@ -14,8 +14,8 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmdet_dab import cli
-from tests import tiny
-from tests.tools.tiny import CLASSES, make_task
+from tests.helpers import tiny
+from tests.helpers.tiny_task import CLASSES, make_task
 
 #: With 25 queries, one of them covers the square (20 pixels of 64).
 ANCHORS = dict(type='mmdet_dab.GridAnchors', size=0.31)

@@ -11,10 +11,20 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_dab.registry import MODELS
-from tests.golden import make_weight
-from tests.paths import CONFIGS
+from tests.helpers.golden import make_weight
+from tests.helpers.paths import CONFIGS
 
 WIDTH = 32
+#: What can go wrong with a batch: arguments of :func:`batch`.
+BATCHES = {
+    'two sizes': dict(),
+    'one picture': dict(sizes=[(64, 96)], counts=[2]),
+    'same size': dict(sizes=[(64, 64), (64, 64)], counts=[2, 4]),
+    'one without objects': dict(counts=[3, 0]),
+    'none with objects': dict(counts=[0, 0]),
+    'more objects than queries': dict(counts=[9, 2]),
+    'three sizes': dict(sizes=[(64, 96), (96, 64), (40, 50)], counts=[1, 5, 2]),
+}
 
 
 def tiny_config(**overrides: Any) -> ConfigDict:

@@ -6,13 +6,13 @@ import torch
 from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
-from mmdet_dab.models.contracts import require
+from mmdet_dab.models.compatibility import require
 from mmdet_dab.registry import TASK_UTILS
 
 
 @TASK_UTILS.register_module()
 class MatrixNMS:
-    """Lowers the score of a box that repeats a better one of the same class: all pictures at once, without a loop.
+    """Lowers the score of a box that repeats a better one of the same class: all images at once, without a loop.
 
     After SOLOv2 (Wang et al., NeurIPS 2020, "Matrix NMS"), with IoUs of boxes instead of masks: the score of j is
     multiplied by the least exp(−(IoU_ij² − c_i²) / σ) of all better i, where c_i, the largest IoU of i with a box

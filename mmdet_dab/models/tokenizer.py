@@ -10,7 +10,7 @@ from mmdet.structures import SampleList
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdet_dab.models.contracts import require
+from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.structures import ImageTokens, PositionalEncoder
 from mmdet_dab.registry import MODELS
 
@@ -24,7 +24,7 @@ def canvas_padding(data_samples: SampleList | None, canvas: tuple[int, int], lik
         like: gives the device.
 
     Returns:
-        (B, H, W) bool, True on padding, or None when every picture fills the canvas.
+        (B, H, W) bool, True on padding, or None when every image fills the canvas.
     """
     if data_samples is None or all(tuple(sample.img_shape[:2]) == canvas for sample in data_samples):
         return None
@@ -57,9 +57,8 @@ class ImageTokenizer(BaseModule):
         super().__init__(init_cfg)
         fits = levels is None or (len(levels) == num_levels and min(levels, default=-1) >= 0)
         require(type(self).__name__, 'levels', levels, fits, f'num_levels={num_levels} indices from 0 on, or None')
-        self.contract = {'embed_dims': embed_dims, 'feature_levels': num_levels}
-        if levels is None:
-            self.contract['feature_maps'] = num_levels
+        maps = num_levels if levels is None else None
+        self.contract = Contract(embed_dims=embed_dims, levels=num_levels, maps=maps)
         self.embed_dims = embed_dims
         self.num_levels = num_levels
         self.levels = levels
@@ -125,6 +124,6 @@ class ImageTokenizer(BaseModule):
 
 
 def valid_ratio(padding: Tensor) -> Tensor:
-    """The part of a level that is picture: (B, H, W) bool -> (B, 2), along x and along y, in 0..1."""
+    """The part of a level that is image: (B, H, W) bool -> (B, 2), along x and along y, in 0..1."""
     inside = (~padding).float()
     return torch.stack((inside[:, 0, :].mean(1), inside[:, :, 0].mean(1)), dim=-1)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tests.paths import ROOT
+from tests.helpers.paths import ROOT
 
 CLASSES = ('square', 'bar')
 #: The model of the tests, a config file with a `bbox_head.num_classes` of 2.
@@ -100,12 +97,3 @@ def make_task(folder: Path) -> Task:
     config = folder / 'tiny.py'
     config.write_text(CONFIG.format(root=ROOT, model=MODEL, classes=CLASSES))
     return Task(config, data_root)
-
-
-def run_tool(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a tool as a user does, in a process of its own and from another folder than the repository's."""
-    program = ['bash'] if name.endswith('.sh') else [sys.executable]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
-    environment.pop('MMDET_DAB_TRACEBACK', None)
-    command = [*program, str(ROOT / 'tools' / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)

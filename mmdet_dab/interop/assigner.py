@@ -9,15 +9,15 @@ from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
 from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 
-from mmdet_dab.models.matcher import Targets, in_parts_of_picture
+from mmdet_dab.models.matcher import Targets, in_parts_of_image
 from mmdet_dab.registry import TASK_UTILS
 
 
 @TASK_UTILS.register_module()
 class MatcherAssigner(BaseAssigner):
-    """A matcher of ours behind mmdet's interface, which asks for one layer of one picture at a time.
+    """A matcher of ours behind mmdet's interface, which asks for one layer of one image at a time.
 
-    Our own head does without it, and matches all layers and pictures at once.
+    Our own head does without it, and matches all layers and images at once.
 
     Args:
         matcher: config of the matcher. Costs of the same kind and weight give the same assignment as mmdet's
@@ -26,7 +26,6 @@ class MatcherAssigner(BaseAssigner):
 
     def __init__(self, matcher: dict) -> None:
         self.matcher = TASK_UTILS.build(matcher)
-        self.parts = {'matcher': self.matcher}
 
     @torch.no_grad()
     def assign(
@@ -63,14 +62,14 @@ class MatcherAssigner(BaseAssigner):
             labels=labels.new_full((len(logits),), -1),
         )
         if len(labels) and len(logits):
-            found = in_parts_of_picture(pred_instances.bboxes, img_meta['img_shape'])
-            truth = in_parts_of_picture(get_box_tensor(gt_instances.bboxes), img_meta['img_shape'])
+            found = in_parts_of_image(pred_instances.bboxes, img_meta['img_shape'])
+            true_boxes = in_parts_of_image(get_box_tensor(gt_instances.bboxes), img_meta['img_shape'])
             if not (logits.isfinite().all() and found.isfinite().all()):
                 raise ValueError(
-                    f'A prediction for {img_meta.get("img_path", "a picture")} is not finite: the training has '
+                    f'A prediction for {img_meta.get("img_path", "an image")} is not finite: the training has '
                     'diverged (lower the learning rate, or clip gradients)'
                 )
-            targets = Targets(labels[None], truth[None], [len(labels)])
+            targets = Targets(labels[None], true_boxes[None], [len(labels)])
             pairs = self.matcher(logits[None, None], found[None, None], targets)
             result.gt_inds[pairs.query] = pairs.target + 1
             result.labels[pairs.query] = labels[pairs.target]

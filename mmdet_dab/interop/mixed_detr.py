@@ -1,6 +1,7 @@
 """mmdet's DETRs with parts of ours: mmdet's config goes in as it is, and any part of it may name a type.
 
-A part that names none is mmdet's own class, as in mmdet's detector (``mmdet_parts.py``).
+A part that names none is mmdet's own class, as in mmdet's detector (``mmdet_stacks.py``,
+``mmdet_queries.py``, ``mmdet_heads.py``).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any
 from mmdet.models.dense_heads import DETRHead
 from torch import Tensor
 
-from mmdet_dab.models.contracts import require
+from mmdet_dab.models.compatibility import require
 from mmdet_dab.models.detector import ComposedDETR
-from mmdet_dab.models.mmdet_parts import adopt
+from mmdet_dab.models.layers import rename_tensors
+from mmdet_dab.models.shared_values import default_of
 from mmdet_dab.registry import MODELS
 
 
@@ -75,6 +77,7 @@ class MixedDETR(ComposedDETR):
         test_cfg: of mmdet's head.
         data_preprocessor: config, as in mmdet.
         init_cfg: see mmengine's BaseModule.
+        shared: values for our parts, as in :class:`ComposedDETR`; the width is the neck's.
 
     Raises:
         ValueError: when parts contradict one another.
@@ -101,6 +104,7 @@ class MixedDETR(ComposedDETR):
         test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
+        **shared: Any,
     ) -> None:
         width = width_of(neck)
         if is_mmdets_head(bbox_head):
@@ -112,14 +116,16 @@ class MixedDETR(ComposedDETR):
             backbone=backbone,
             neck=neck,
             positional_encoder=positional_encoding,
-            tokenizer=tokenizer
-            or dict(type='mmdet_dab.ImageTokenizer', embed_dims=width, **self.tokenizer_arguments()),
+            tokenizer=tokenizer or dict(type='mmdet_dab.ImageTokenizer', **self.tokenizer_arguments()),
             encoder=dict(dict(type=self.encoder_type), **encoder),
-            query_generator=query_generator or dict(type=self.queries_type, num_queries=num_queries, embed_dims=width),
+            query_generator=query_generator
+            or dict(type=self.queries_type, num_queries=num_queries, **self.query_arguments(decoder)),
             decoder=dict(dict(type=self.decoder_type), **decoder),
             bbox_head=bbox_head,
+            embed_dims=width,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
+            **shared,
         )
 
     def head_arguments(self, decoder: dict) -> dict:
@@ -128,11 +134,15 @@ class MixedDETR(ComposedDETR):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         for theirs, ours in self.names.items():
-            adopt(state_dict, prefix + theirs, prefix + ours)
+            rename_tensors(state_dict, prefix + theirs, prefix + ours)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def tokenizer_arguments(self) -> dict:
         """What the ordinary tokenizer has to know of the feature maps."""
+        return {}
+
+    def query_arguments(self, decoder: dict) -> dict:
+        """What mmdet's own queries have to know beside their number and width."""
         return {}
 
 
@@ -182,8 +192,8 @@ class MixedDeformableDETR(MixedDETR):
     ) -> None:
         name = type(self).__name__
         require(name, 'as_two_stage', as_two_stage, not as_two_stage, 'False: no part takes queries from the encoder')
-        mend = "None: take query_generator=dict(type='mmdet_dab.DenoisingQueryGenerator', …)"
-        require(name, 'dn_cfg', dn_cfg, dn_cfg is None, mend)
+        fix = "None: take query_generator=dict(type='mmdet_dab.DenoisingQueryGenerator', …)"
+        require(name, 'dn_cfg', dn_cfg, dn_cfg is None, fix)
         if with_box_refine and 'type' not in decoder:
             raise ValueError(
                 f"{name}: with_box_refine=True needs a decoder with 'type' that moves its anchors, such as "
@@ -194,8 +204,42 @@ class MixedDeformableDETR(MixedDETR):
 
     def head_arguments(self, decoder: dict) -> dict:
         """Branches for every layer of the decoder, the same one without refinement."""
-        return dict(share_pred_layer=not self.with_box_refine, num_pred_layer=decoder['num_layers'], as_two_stage=False)
+        layers = default_of(dict(dict(type=self.decoder_type), **decoder), 'num_layers')
+        return dict(share_pred_layer=not self.with_box_refine, num_pred_layer=layers, as_two_stage=False)
 
     def tokenizer_arguments(self) -> dict:
         """As many feature maps as the config says."""
         return dict(num_levels=self.num_feature_levels)
+
+
+@MODELS.register_module()
+class MixedDABDETR(MixedDETR):
+    """mmdet's ``DABDETR``, in which every part can be exchanged by config.
+
+    Args:
+        decoder: arguments of mmdet's decoder, or the config of a part with ``type``.
+        num_patterns: learned contents of mmdet's own queries, each combined with every anchor.
+        with_random_refpoints: start mmdet's own queries with centres uniform over the image.
+        kwargs: see :class:`MixedDETR`.
+    """
+
+    encoder_type = 'mmdet_dab.MMDetDABEncoder'
+    decoder_type = 'mmdet_dab.MMDetDABDecoder'
+    queries_type = 'mmdet_dab.MMDetAnchorQueryGenerator'
+    names = MappingProxyType(
+        {'query_embedding.': 'query_generator.query_embedding.', 'patterns.': 'query_generator.patterns.'}
+    )
+
+    def __init__(
+        self, *, decoder: dict, num_patterns: int = 0, with_random_refpoints: bool = False, **kwargs: Any
+    ) -> None:
+        self.num_patterns, self.with_random_refpoints = num_patterns, with_random_refpoints
+        super().__init__(decoder=decoder, **kwargs)
+
+    def query_arguments(self, decoder: dict) -> dict:
+        """Anchors as the decoder wants them."""
+        return dict(
+            query_dim=decoder.get('query_dim', 4),
+            num_patterns=self.num_patterns,
+            with_random_refpoints=self.with_random_refpoints,
+        )

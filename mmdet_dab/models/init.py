@@ -5,8 +5,8 @@ at the start, and finding out how takes a DETR most of a short training. Nothing
 here: the model, its weights' layout and its cost are the same. Used as ``init_cfg`` of a part:
 
     decoder=dict(
-        positional_query=dict(init_cfg=dict(type='mmdet_dab.UnitPositionScale')),
-        layer=dict(cross_attention=dict(init_cfg=dict(type='mmdet_dab.DirectedAttention', radius=0.1))))
+        positional_query=dict(position_scale=dict(init_cfg=dict(type='UnitPositionScale'))),
+        layer=dict(cross_attention=dict(init_cfg=dict(type='DirectedAttention', radius=0.1))))
 
 (The idea of heads that start in different directions is that of Deformable DETR's sampling offsets,
 section A.4 there, and a Gaussian centred per head is that of SMCA, ICCV 2021.)
@@ -35,7 +35,7 @@ def directed_projections(
     Args:
         embed_dims: width D of the codes, ordered (y, x) with sines and cosines interleaved.
         num_heads: heads, which divide the full turn; D / heads must be a multiple of 4.
-        radius: length of the shift, as part of the picture.
+        radius: length of the shift, as part of the image.
         gain: how sharp the peak is.
         temperature: of the codes.
 
@@ -63,7 +63,7 @@ class DirectedAttention:
     What a head finds on one side of the anchor tells the box branch which way to move.
 
     Args:
-        radius: distance from the anchor's centre, as part of the picture; half an anchor does well.
+        radius: distance from the anchor's centre, as part of the image; half an anchor does well.
         gain: sharpness of each head's region.
         temperature: of the positional encoder, which must be the same for cells and boxes.
     """
@@ -94,14 +94,36 @@ class DirectedAttention:
 
 @WEIGHT_INITIALIZERS.register_module()
 class UnitPositionScale:
-    """Start of an :class:`AnchorPositionalQuery`: the content-conditioned scale is 1 in every layer.
+    """Start of a :class:`ContentScale`: the factors are 1 whatever the content.
 
     Random factors would scatter the code of the anchor, which :class:`DirectedAttention` relies on.
     """
 
-    def __call__(self, positional_query: Any) -> None:
-        """Set the last layer of ``content_scale``, if there is one."""
-        if positional_query.content_scale is not None:
-            last = positional_query.content_scale.layers[-1]
-            nn.init.zeros_(last.weight)
-            nn.init.ones_(last.bias)
+    def __call__(self, scale: Any) -> None:
+        """Set the last layer of the scale's MLP."""
+        last = scale.layers[-1]
+        nn.init.zeros_(last.weight)
+        nn.init.ones_(last.bias)
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class BoxesAtReferences:
+    """Start of a head's box branches: every layer's boxes are its references.
+
+    Without it they start as the random boxes of an untrained MLP. Queries without anchors need
+    that: they would all start with the same box (DETR).
+
+    Args:
+        size_bias: what the first branch adds to w and h before the sigmoid; 0 keeps the anchors,
+            -2 makes them smaller (Deformable DETR).
+    """
+
+    def __init__(self, size_bias: float = 0.0) -> None:
+        self.size_bias = size_bias
+
+    def __call__(self, head: Any) -> None:
+        """Set the last layer of every box branch."""
+        for branch in head.box_branches:
+            nn.init.zeros_(branch.layers[-1].weight)
+            nn.init.zeros_(branch.layers[-1].bias)
+        nn.init.constant_(head.box_branches[0].layers[-1].bias[2:], self.size_bias)

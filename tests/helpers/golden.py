@@ -16,7 +16,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-DATA = Path(__file__).parent / 'data' / 'golden'
+DATA = Path(__file__).parents[1] / 'data' / 'golden'
 
 
 @dataclass

@@ -1,23 +1,21 @@
 """Where anchors start, before any training: strategies of the query generator.
 
 A strategy is a callable (number of queries) -> (N, 4) float32 *before the sigmoid*, cx cy w h.
-It draws from torch's global generator, so that a seed reproduces it. One that has ``reads_data`` is
-called when weights are initialised, which the Runner does in training only: a trained model needs no data.
+It draws from torch's global generator, so that a seed reproduces it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
-from mmdet.registry import DATASETS
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from mmdet_dab.models.contracts import choose, require
+from mmdet_dab.models.compatibility import choose, require
 from mmdet_dab.registry import TASK_UTILS
 
 #: Anchors stay this far from the border and from zero, where σ⁻¹ has no value.
@@ -30,7 +28,7 @@ def _size_logits(size: float | Sequence[float] | None, num_queries: int, part: s
         return torch.randn(num_queries, 2)
     width_height = torch.as_tensor([size, size] if isinstance(size, int | float) else list(size), dtype=torch.float32)
     if width_height.shape != (2,) or not ((width_height > 0) & (width_height < 1)).all():
-        raise ValueError(f'{part}: size={size!r} must be a number or (w, h), as parts of the picture between 0 and 1')
+        raise ValueError(f'{part}: size={size!r} must be a number or (w, h), as parts of the image between 0 and 1')
     return width_height.logit().expand(num_queries, 2).clone()
 
 
@@ -38,7 +36,7 @@ def _size_logits(size: float | Sequence[float] | None, num_queries: int, part: s
 class NormalAnchors:
     """The released initialisation: N(0, 1) before the sigmoid, for all four coordinates.
 
-    Most anchors then lie in the middle of the picture and are half as large as it. COCO's 50
+    Most anchors then lie in the middle of the image and are half as large as it. COCO's 50
     epochs get over that; small data sets do not.
     """
 
@@ -49,10 +47,10 @@ class NormalAnchors:
 
 @TASK_UTILS.register_module()
 class UniformAnchors:
-    """Centres uniform over the picture (as in the released fixed-xy models).
+    """Centres uniform over the image (as in the released fixed-xy models).
 
     Args:
-        size: width and height, one number or (w, h), as parts of the picture; None draws them
+        size: width and height, one number or (w, h), as parts of the image; None draws them
             N(0, 1) before the sigmoid.
     """
 
@@ -97,28 +95,23 @@ def grid(num_points: int) -> Tensor:
 
 @TASK_UTILS.register_module()
 class BoxAnchors:
-    """Anchors that know the objects of the training set before the first step: their sizes, or their places as well.
+    """Anchors that know the objects of the training set before the first step: their sizes, or places as well.
 
-    The boxes are read once, when weights are initialised. Their clusters are found by k-means with a seed of its own,
-    so that the same data gives the same anchors on every process and machine; the checkpoint holds them.
+    ``AnchorsFromDataHook`` reads the boxes when a training run starts, and calls :meth:`from_boxes`.
+    The checkpoint holds the anchors, so that a trained model needs no data. Clusters are found by
+    k-means with a seed of its own: the same data gives the same anchors on every process.
 
     Args:
-        dataset: config of the training set; its pipeline is left out.
-        centers: ``'grid'``: a grid over the whole picture; sizes are clustered, and scattered on it, each as often as
-            is its share of the objects. ``'data'``: whole boxes are clustered, one anchor each.
+        centers: ``'grid'``: a grid over the whole image; sizes are clustered, and scattered on it,
+            each as often as is its share of the objects. ``'data'``: whole boxes are clustered, one
+            anchor each.
         num_sizes: sizes on a grid, at most; 1 gives all anchors the mean size (of logarithms).
-        max_images: read the boxes of this many pictures at most, evenly spread over the set.
+        max_images: read the boxes of this many images at most, evenly spread over the set.
         seed: of the clustering.
-
-    Raises:
-        ValueError: (when called) the data set cannot be read, or has no objects.
     """
-
-    reads_data = True
 
     def __init__(
         self,
-        dataset: Mapping,
         centers: Literal['grid', 'data'] = 'grid',
         num_sizes: int = 1,
         max_images: int = 2000,
@@ -128,12 +121,22 @@ class BoxAnchors:
         choose(name, 'centers', centers, ('grid', 'data'))
         require(name, 'num_sizes', num_sizes, num_sizes >= 1, 'at least 1')
         require(name, 'max_images', max_images, max_images >= 1, 'at least 1')
-        self.dataset, self.centers, self.num_sizes = dataset, centers, num_sizes
-        self.max_images, self.seed = max_images, seed
+        self.centers, self.num_sizes, self.max_images, self.seed = centers, num_sizes, max_images, seed
 
     def __call__(self, num_queries: int) -> Tensor:
-        """(N, 4) logits."""
-        boxes = training_boxes(self.dataset, self.max_images)
+        """(N, 4) logits for as long as no boxes are known: a grid, sizes N(0, 1) before the sigmoid."""
+        return GridAnchors()(num_queries)
+
+    def from_boxes(self, boxes: np.ndarray, num_queries: int) -> Tensor:
+        """Anchors of the sizes, or at the places, of known boxes.
+
+        Args:
+            boxes: (n, 4) cx cy w h in 0..1, with n ≥ 1 and an area each.
+            num_queries: N.
+
+        Returns:
+            (N, 4) logits.
+        """
         if self.centers == 'grid':
             anchors = self._on_grid(boxes, num_queries)
         else:
@@ -149,31 +152,6 @@ class BoxAnchors:
         order = np.argsort(sizes.prod(axis=1))  # that of the clusters is chance
         chosen = np.repeat(order, shares(counts[order], num_queries))
         return np.concatenate((grid(num_queries).numpy(), sizes[chosen[scattered(num_queries)]]), axis=1)
-
-
-def training_boxes(config: Mapping, max_images: int) -> np.ndarray:
-    """(n, 4) boxes of a data set, cx cy w h in parts of their pictures; crowds and boxes without area are left out.
-
-    Args:
-        config: of a data set of mmdet's kind, whose ``get_data_info`` names ``instances``, ``height`` and ``width``.
-        max_images: see :class:`BoxAnchors`.
-    """
-    # mmdet's registry finds its own types without a prefix, and others by theirs.
-    dataset = DATASETS.build({**config, 'pipeline': []})
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, min(len(dataset), max_images)).round().astype(int))
-    boxes = []
-    for index in chosen.tolist():
-        info = dataset.get_data_info(index)
-        found = [instance['bbox'] for instance in info['instances'] if not instance['ignore_flag']]
-        corners = np.array(found, dtype=np.float64).reshape(-1, 2, 2) / (info['width'], info['height'])
-        low, high = corners.clip(0, 1).transpose(1, 0, 2)
-        boxes.append(np.concatenate(((low + high) / 2, high - low), axis=1))
-    found_boxes = np.concatenate(boxes)
-    found_boxes = found_boxes[(found_boxes[:, 2:] > 0).all(axis=1)]
-    if not len(found_boxes):
-        source = ' '.join(str(config[key]) for key in ('type', 'ann_file') if key in config)
-        raise ValueError(f'BoxAnchors: {source} has no object whose size anchors could have')
-    return found_boxes
 
 
 def clusters(boxes: np.ndarray, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ MMDET_CONDITIONAL_DETR = TwoWayLayout(
         *COMMON,
         *CONDITIONAL_ATTENTION,
         ('decoder.ref_point_head', 'query_generator.point'),
-        ('decoder.query_scale', 'decoder.positional_query.content_scale'),
+        ('decoder.query_scale', 'decoder.positional_query.position_scale'),
     ),
     anchors='',
     packed=ENCODER_ATTENTION,

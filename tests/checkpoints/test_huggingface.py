@@ -184,10 +184,10 @@ def test_dc5_is_written_for_timm():
 REFUSED = {
     'positional_encoder.box_temperature is 20': dict(positional_encoder=dict(box_temperature=20)),
     'positional_encoder.offset is 0.5': dict(positional_encoder=dict(offset=0.5)),
-    'decoder.positional_query.reference_size.type is None': dict(
+    'decoder.positional_query.size_modulation.reference_size.type is None': dict(
         decoder=dict(positional_query=dict(modulate_size=False))
     ),
-    'decoder.positional_query.content_scale.layers.1.out_features is 1': dict(
+    'decoder.positional_query.position_scale.layers.1.out_features is 1': dict(
         decoder=dict(positional_query=dict(position_scale='scalar'))
     ),
     'decoder.anchor_update.type is None': dict(decoder=dict(anchor_update=None)),

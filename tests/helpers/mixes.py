@@ -37,9 +37,8 @@ def shrunk(config: Config) -> ConfigDict:
     model = copy.deepcopy(config.model)
     # mmdet's DINO encodes boxes in 512 channels, whatever its config says.
     width = 256 if model.type == 'DINO' else WIDTH
-    branches = dict(box_branch_per_layer=2, class_branch_per_layer=2)
     sizes = dict(embed_dims=width, num_layers=2, num_queries=7, num_classes=3, max_per_img=5, num_feats=width // 2)
-    replace_everywhere(model, **sizes, **branches, hidden_dims=64, feedforward_channels=64)
+    replace_everywhere(model, **sizes, hidden_dims=64, feedforward_channels=64)
     levels = len(model.neck.in_channels)
     config = Config(dict(model=model))
     config.merge_from_dict(dict(model=dict(backbone=BACKBONE)))

@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_dab.models.shared_values import hand_down
 from mmdet_dab.registry import MODELS
 from tests.helpers.golden import make_weight
 from tests.helpers.paths import CONFIGS
@@ -27,31 +28,32 @@ BATCHES = {
 }
 
 
+PARTS = ('neck', 'positional_encoder', 'tokenizer', 'encoder', 'query_generator', 'decoder', 'bbox_head')
+
+
 def tiny_config(**overrides: Any) -> ConfigDict:
-    """``_base_/models/dab_detr_small.py`` at width 32, with 3 classes and 7 queries; overrides are merged."""
+    """``_base_/models/dab_detr_small.py`` at width 32, with 3 classes and 7 queries; overrides are merged.
+
+    Its parts have the shared values, so that a test can build any of them alone.
+    """
     config = Config.fromfile(CONFIGS / '_base_/models/dab_detr_small.py')
-    narrow(config.model)
     config.merge_from_dict(
         dict(
             model=dict(
+                embed_dims=WIDTH,
+                num_classes=3,
                 backbone=dict(base_channels=8, stem_channels=8, norm_eval=True),
-                neck=dict(in_channels=[32], out_channels=WIDTH, norm_cfg=None),
+                neck=dict(in_channels=[32], norm_cfg=None),
                 query_generator=dict(num_queries=7),
-                bbox_head=dict(num_classes=3, max_per_img=10),
+                bbox_head=dict(selection=dict(max_per_img=10)),
             )
         )
     )
+    model = config.model.to_dict()
+    shared = {name: model[name] for name in ('embed_dims', 'hidden_dims', 'num_classes')}
+    config = Config(dict(model=model | hand_down({name: model[name] for name in PARTS}, shared)))
     config.merge_from_dict({'model': overrides})
     return config.model
-
-
-def narrow(config: ConfigDict) -> None:
-    """Set every ``embed_dims`` to the tiny width."""
-    for key, value in config.items():
-        if key == 'embed_dims':
-            config[key] = WIDTH
-        elif isinstance(value, dict):
-            narrow(value)
 
 
 def build(**overrides: Any) -> torch.nn.Module:

@@ -5,7 +5,8 @@ _base_ = '../../configs/_base_/models/dab_detr_small.py'
 model = dict(
     backbone=dict(base_channels=8, stem_channels=8),
     neck=dict(in_channels=[32]),
-    query_generator=dict(num_queries=10),
+    num_classes=2,
+    num_queries=10,
     decoder=dict(num_layers=2),
-    bbox_head=dict(num_classes=2, max_per_img=10),
+    bbox_head=dict(selection=dict(max_per_img=10)),
 )

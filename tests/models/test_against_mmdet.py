@@ -69,21 +69,21 @@ VARIANTS = {
     'plain': (dict(), dict()),
     'patterns': (dict(query_generator=dict(num_patterns=3)), dict()),
     'scalar scale': (
-        dict(decoder=dict(positional_query=dict(position_scale='scalar'))),
+        dict(decoder=dict(positional_query=dict(position_scale=dict(type='ScalarScale')))),
         dict(query_scale_type='cond_scalar'),
     ),
     'scale per layer': (
-        dict(decoder=dict(positional_query=dict(position_scale='layer', num_layers=3))),
+        dict(decoder=dict(positional_query=dict(position_scale=dict(_delete_=True, type='LayerScale')))),
         dict(query_scale_type='fix_elewise'),
     ),
     'no modulation': (
-        dict(decoder=dict(positional_query=dict(modulate_size=False))),
+        dict(decoder=dict(positional_query=dict(size_modulation=None))),
         dict(with_modulated_hw_attn=False),
     ),
     '2-D anchors': (
         dict(
-            query_generator=dict(anchor_dims=2),
-            decoder=dict(positional_query=dict(anchor_dims=2, modulate_size=False)),
+            anchor_dims=2,
+            decoder=dict(positional_query=dict(size_modulation=None)),
         ),
         dict(query_dim=2, with_modulated_hw_attn=False),
     ),

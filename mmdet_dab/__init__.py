@@ -12,7 +12,7 @@ compat.allow_mmengine_checkpoints()
 
 from mmdet_dab import checkpoints, datasets, hooks, interop, models  # noqa: E402  (after the stand-in)
 from mmdet_dab.datasets import SyntheticShapes  # noqa: E402
-from mmdet_dab.inference import optimize_for_inference  # noqa: E402
+from mmdet_dab.optimize import optimize_for_inference  # noqa: E402
 from mmdet_dab.registry import offer_to_mmdet  # noqa: E402
 from mmdet_dab.version import __version__  # noqa: E402
 

@@ -8,20 +8,19 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.helpers import tiny
-from tests.helpers.processes import LossOf, free_port, gradients
+from tests.helpers.processes import LossOf, gradients, run_in_two_processes
 
 COUNTS = [3, 1, 0, 5]
 SIZES = [(64, 96), (48, 64), (64, 64), (40, 96)]
 
 
 def process(rank, port, results):
-    """One of two: pictures 0 and 1, or 2 and 3, on the canvas of all four."""
-    torch.set_num_threads(1)
+    """One of two: images 0 and 1, or 2 and 3, on the canvas of all four."""
     dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    pictures, samples = tiny.batch(SIZES, COUNTS)
+    images, samples = tiny.batch(SIZES, COUNTS)
     mine = slice(2 * rank, 2 * rank + 2)
     wrapped = DistributedDataParallel(LossOf(build()))
-    losses = wrapped(pictures[mine], samples[mine])
+    losses = wrapped(images[mine], samples[mine])
     sum(losses.values()).backward()
     results[rank] = ({name: loss.item() for name, loss in losses.items()}, gradients(wrapped.module.model))
     dist.barrier()
@@ -39,7 +38,7 @@ def build():
 def test_loss_and_gradient_are_those_of_one_process():
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(process, args=(free_port(), results), nprocs=2)
+        run_in_two_processes(process, results)
         (first, first_gradient), (second, _) = results[0], results[1]
     model = build()
     losses = model(*tiny.batch(SIZES, COUNTS), mode='loss')

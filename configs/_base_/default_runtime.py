@@ -17,7 +17,7 @@ default_hooks = dict(
     # A loss or gradient that is no number stops the training before the weights have it; stop=False only warns.
     not_finite=dict(type='NotFiniteHook'),
     # Says what is wrong when it does not learn; steps=0 switches it off.
-    training_watch=dict(type='TrainingWatch', steps=500),
+    training_watch=dict(type='TrainingWatchHook', steps=500),
 )
 
 # A number of classes that does not fit the data set is an error at the start, not an AP of 0.

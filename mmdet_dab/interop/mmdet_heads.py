@@ -25,6 +25,8 @@ class HeadAdapter(BaseModule):
         facts: of its contract.
     """
 
+    head: Any
+
     def __init__(self, head: dict | nn.Module, init_cfg: dict | None = None, **facts: Any) -> None:
         super().__init__(init_cfg)
         self.head = head if isinstance(head, nn.Module) else MODELS.build(head)
@@ -116,7 +118,7 @@ class MMDetDeformableHead(HeadAdapter):
     """mmdet's ``DeformableDETRHead`` of one stage: a branch for every layer, points or anchors."""
 
     def __init__(self, head: dict | nn.Module, init_cfg: dict | None = None) -> None:
-        built = head if isinstance(head, nn.Module) else MODELS.build(head)
+        built: Any = head if isinstance(head, nn.Module) else MODELS.build(head)
         super().__init__(built, init_cfg, num_layers=len(built.reg_branches), anchor_dims=(2, 4))
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:

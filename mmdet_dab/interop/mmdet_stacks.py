@@ -23,7 +23,7 @@ from mmdet.models.layers import (
     DetrTransformerEncoder,
 )
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.layers import inverse_sigmoid, rename_tensors, xavier_matrices
@@ -49,7 +49,7 @@ class MMDetStack(BaseModule):
         facts: of its contract.
     """
 
-    def __init__(self, stack: nn.Module, **facts: Any) -> None:
+    def __init__(self, stack: Any, **facts: Any) -> None:
         super().__init__()
         self.stack = stack
         self.contract = Contract(embed_dims=stack.embed_dims, **facts)

@@ -86,7 +86,7 @@ class TransformerEncoder(BaseModule):
         super().__init__(init_cfg)
         name, scales = type(self).__name__, position_scale is not None
         require(name, 'num_layers', num_layers, num_layers >= 0, 'at least 0')
-        require(name, 'position_scale', position_scale, num_layers or not scales, 'None without layers')
+        require(name, 'position_scale', position_scale, num_layers > 0 or not scales, 'None without layers')
         self.contract = Contract(embed_dims=embed_dims)
         self.layers = ModuleList(MODELS.build(layer) for _ in range(num_layers))
         self.position_scale = MODELS.build(position_scale) if scales else None

@@ -41,7 +41,7 @@ class ContentScale(MLP):
         xavier_matrices(self)
         super().init_weights()
 
-    def forward(self, position: Tensor, content: Tensor, layer: int) -> Tensor:  # type: ignore[override]
+    def forward(self, position: Tensor, content: Tensor, layer: int) -> Tensor:
         """Scale.
 
         Args:

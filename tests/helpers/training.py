@@ -67,7 +67,7 @@ def config_of(folder: Path, **overrides: Any) -> Config:
             optim_wrapper=dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=0.1)),
             default_hooks=dict(
                 not_finite=dict(type='mmdet_dab.NotFiniteHook'),
-                training_watch=dict(type='mmdet_dab.TrainingWatch', steps=6, interval=1),
+                training_watch=dict(type='mmdet_dab.TrainingWatchHook', steps=6, interval=1),
                 checkpoint=dict(by_epoch=False, interval=4, save_best=None),
             ),
         )

@@ -9,7 +9,7 @@ import torch
 from mmdet.registry import MODELS as MMDET_MODELS
 
 from mmdet_dab.checkpoints import recognise
-from mmdet_dab.checkpoints.mmdet_layout import MMDET
+from mmdet_dab.checkpoints.mmdet import MMDET
 from tests.helpers import tiny
 from tests.helpers.tiny import BATCHES
 

@@ -13,8 +13,8 @@ from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import Config
 
 from mmdet_dab.checkpoints import LAYOUTS, check_fits, config_name, recognise
-from mmdet_dab.checkpoints.known import OURS
-from mmdet_dab.checkpoints.mmdet_detr import MMDET_CONDITIONAL_DETR, MMDET_DETR
+from mmdet_dab.checkpoints.known_layouts import OURS
+from mmdet_dab.checkpoints.mmdet import MMDET_CONDITIONAL_DETR, MMDET_DETR
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.mmdet_models import shrunk, their_config

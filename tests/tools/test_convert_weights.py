@@ -18,7 +18,7 @@ from mmengine.config import Config
 
 from mmdet_dab import cli
 from mmdet_dab.checkpoints import LAYOUTS, convert, read_checkpoint
-from mmdet_dab.checkpoints.mmdet_layout import MMDET
+from mmdet_dab.checkpoints.mmdet import MMDET
 from mmdet_dab.registry import MODELS
 from tests.helpers.commands import load_tool
 from tests.helpers.golden import GoldenCase

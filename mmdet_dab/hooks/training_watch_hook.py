@@ -1,4 +1,4 @@
-"""A watch over the first steps of a training, that says in a sentence what is wrong when something is."""
+"""A training that does not learn is recognised in its first steps, and the log says why."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from torch.utils.hooks import RemovableHandle
 from mmdet_dab.errors import listed
 from mmdet_dab.hooks import alarms
 from mmdet_dab.hooks.alarms import Group, Window
-from mmdet_dab.hooks.observing import Answers, on_answers, samples_of, true_boxes, watched_model
+from mmdet_dab.hooks.observation import HeadOutput, ground_truth_boxes, on_head_output, samples_of, watched_model
 from mmdet_dab.registry import HOOKS
 
-#: Pictures whose annotations are counted, to compare with what comes out of the pipeline.
+#: Images whose annotations are counted, to compare with what the pipeline returns.
 COUNTED = 100
 
 
-@HOOKS.register_module()
-class TrainingWatch(Hook):
-    """Says what is wrong with a training that does not learn, once each, and changes nothing.
+@HOOKS.register_module(name=['TrainingWatchHook', 'TrainingWatch'])
+class TrainingWatchHook(Hook):
+    """Warns of a training that does not learn, once for each cause, and changes nothing.
 
-    Boxes near no object, class scores that do not separate, gradients that clipping makes nothing of, learning
-    rates of zero, objects that the pipeline loses, checkpoints that loaded nothing: a warning with the likely cause,
-    the key of the config that mends it, and the paragraph of docs/own_data.md. (A loss that is not finite stops the
-    training: :class:`NotFiniteHook`.)
+    It recognises boxes far from every object, class scores that do not separate, gradients that clipping
+    makes too small, learning rates of zero, objects that the pipeline loses and checkpoints that loaded
+    nothing. Each warning has the likely cause, the key of the config to change, and the paragraph of
+    docs/own_data.md. (A loss that is not finite stops the training: :class:`NotFiniteHook`.)
 
-    It sees the head's answers by a forward hook and takes them every ``interval`` steps only. What it cannot judge (the
-    boxes of a detector that is no DETR, say) it leaves out.
+    It reads the head's output every ``interval`` steps. What does not apply to a detector, such as the
+    boxes of one that is no DETR, is left out.
 
     Args:
-        steps: judged together; the first ones, and later ones as well. 0 switches the watch off.
-        interval: steps from one look at boxes and scores to the next.
+        steps: judged together; first the first ones, then the following ones. 0 switches the hook off.
+        interval: steps between two outputs of the head that are read.
     """
 
-    priority = 'LOW'  # after the hooks that mend what a checkpoint holds
+    priority = 'LOW'  # after the hooks that change what is loaded
 
     def __init__(self, steps: int = 500, interval: int = 20) -> None:
         if steps < 0 or interval < 1:
@@ -51,7 +51,7 @@ class TrainingWatch(Hook):
         self._first = True
         self._told: set[str] = set()
         self._sampling = False
-        self._answers: Answers | None = None
+        self._output: HeadOutput | None = None
         self._handles: list[RemovableHandle] = []
         self._groups: list[Group] = []
         self._loaded = False
@@ -60,19 +60,17 @@ class TrainingWatch(Hook):
     # --- Checkpoints
 
     def before_run(self, runner: Runner) -> None:
-        """Note the weights that ``init_cfg`` shall replace, each by one number."""
+        """Note one number of every weight that ``init_cfg`` will replace."""
         self._start = {}
         for path, part in pretrained_parts(watched_model(runner)) if self.steps else ():
             self._start |= {f'{path}.{name}': fingerprint(weight) for name, weight in part.named_parameters()}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Count what fits the model, before the Runner loads it."""
+        """Count the weights that fit the model, before the Runner loads them."""
         if not self.steps:
             return
         self._loaded = True
-        state = {
-            name.removeprefix('module.'): tensor for name, tensor in checkpoint.get('state_dict', checkpoint).items()
-        }
+        state = checkpoint.get('state_dict', checkpoint)
         own = dict(watched_model(runner).named_parameters())
         fitting = [weight for name, weight in own.items() if shape_of(state.get(name)) == weight.shape]
         self._tell(
@@ -83,7 +81,7 @@ class TrainingWatch(Hook):
                 sum(weight.numel() for weight in own.values()),
                 f'the checkpoint {runner.cfg.get("load_from") or ""}'.rstrip(),
                 f'It is of another model or layout (its names: {listed(list(state), 2)}; the model: '
-                f'{listed(list(own), 2)}): convert it with tools/convert_weights.py, or mend load_from',
+                f'{listed(list(own), 2)}): convert it with tools/convert_weights.py, or correct load_from',
             ),
         )
 
@@ -109,12 +107,12 @@ class TrainingWatch(Hook):
     # --- The steps
 
     def before_train(self, runner: Runner) -> None:
-        """Put the eyes where they see the head's answers."""
+        """Observe the head, and note the groups of the optimizer."""
         if not self.steps:
             return
         self._check_pretrained(runner)
         model = watched_model(runner)
-        self._handles = on_answers(model, self._see)
+        self._handles = on_head_output(model, self._observe)
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         if optimizer is None:
             return
@@ -124,44 +122,44 @@ class TrainingWatch(Hook):
         left_out = [name for key, name in names.items() if key not in held]
         self._tell(runner, 'no-learning-rate', alarms.without_optimizer(left_out))
 
-    def _see(self, answers: Answers) -> None:
+    def _observe(self, output: HeadOutput) -> None:
         if self._sampling:
-            self._answers = answers
+            self._output = output
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Look at this step, or only count."""
+        """Decide whether the output of this step is read."""
         self._sampling = bool(self.steps) and (self._in_window + 1) % self.interval == 0
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Take down what the step shows; judge when the window is full."""
+        """Record the step; judge when the window is full."""
         if not self.steps:
             return
         self._in_window += 1
-        self._take_counts(runner, data_batch)
-        if self._sampling and self._answers is not None:
-            self._take_answers(self._answers, data_batch)
-        self._sampling, self._answers = False, None
+        self._record_counts(runner, data_batch)
+        if self._sampling and self._output is not None:
+            self._record_output(self._output, data_batch)
+        self._sampling, self._output = False, None
         if self._in_window == self.steps:
             self._judge(runner)
             self._window, self._in_window, self._first = Window(), 0, False
 
     def after_train(self, runner: Runner) -> None:
-        """Judge a short training by what there is, and look no more."""
+        """Judge a short training by the steps it had, and stop observing."""
         if self._first and self._in_window >= self.steps // 2 > 0:
             self._judge(runner)
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
-    def _take_counts(self, runner: Runner, data_batch: Any) -> None:
-        """What costs nothing, of every step."""
+    def _record_counts(self, runner: Runner, data_batch: Any) -> None:
+        """What is cheap, for every step."""
         window, wrapper = self._window, runner.optim_wrapper
         if self._first:
             for sample in samples_of(data_batch):
                 count = len(sample.gt_instances) if 'gt_instances' in sample else 0
-                window.pictures += 1
+                window.images += 1
                 window.objects += count
                 window.empty += not count
         if getattr(wrapper, 'clip_grad_kwargs', None) and wrapper.grad_name == 'grad_norm':
@@ -173,17 +171,17 @@ class TrainingWatch(Hook):
             window.rates = [max(pair) for pair in zip(rates, window.rates or rates, strict=True)]
 
     @torch.no_grad()
-    def _take_answers(self, answers: Answers, data_batch: Any) -> None:
-        """How well boxes of the last layer fit, and how far its scores differ."""
-        logits = answers.logits[-1]  # (B, N, C)
+    def _record_output(self, output: HeadOutput, data_batch: Any) -> None:
+        """How well boxes of the last layer fit, and how much its scores differ."""
+        logits = output.logits[-1]  # (B, N, C)
         logits = logits if len(logits) > 1 else logits[0]
         self._window.spreads.append(float(logits.std(0, correction=0).mean()))
-        boxes = bbox_cxcywh_to_xyxy(answers.boxes[-1]).cpu()
+        boxes = bbox_cxcywh_to_xyxy(output.boxes[-1]).cpu()
         for sample, found in zip(samples_of(data_batch), boxes, strict=False):
             if 'gt_instances' in sample and len(sample.gt_instances):
                 height, width = sample.img_shape[:2]
-                truth = true_boxes(sample).cpu() / torch.tensor([width, height, width, height])
-                self._window.ious += bbox_overlaps(truth, found).max(1).values.tolist()
+                ground_truth = ground_truth_boxes(sample).cpu() / torch.tensor([width, height, width, height])
+                self._window.ious += bbox_overlaps(ground_truth, found).max(1).values.tolist()
 
     def _judge(self, runner: Runner) -> None:
         window, wrapper = self._window, runner.optim_wrapper
@@ -198,17 +196,17 @@ class TrainingWatch(Hook):
                     window.clipped, wrapper.clip_grad_kwargs['max_norm'], sum(w.numel() for w in trained), eps
                 ),
             )
-        # The end of a schedule is at zero on purpose.
+        # A schedule may end at zero on purpose.
         if window.rates and (self._first or runner.iter < 0.9 * runner.max_iters):
             self._tell(runner, 'no-learning-rate', alarms.no_learning_rate(self._groups, window.rates))
         if self._first:
             self._tell(runner, 'no-match', alarms.no_match(window.ious))
             self._tell(runner, 'lost-objects', alarms.lost_objects(window, *annotated(runner)))
 
-    def _tell(self, runner: Runner, name: str, sentence: str | None) -> None:
-        if sentence is not None and name not in self._told:
+    def _tell(self, runner: Runner, name: str, text: str | None) -> None:
+        if text is not None and name not in self._told:
             self._told.add(name)
-            runner.logger.warning(f'ATTENTION: {sentence}. What to do: {alarms.HELP}#{name}')
+            runner.logger.warning(f'ATTENTION: {text}. What to do: {alarms.HELP}#{name}')
 
 
 def pretrained_of(part: nn.Module) -> Mapping[str, Any]:
@@ -221,12 +219,12 @@ def pretrained_of(part: nn.Module) -> Mapping[str, Any]:
 
 
 def pretrained_parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Parts of a model that start from a checkpoint of their own, with their names."""
+    """Names and parts of a model that start from checkpoints of their own."""
     return [(path, part) for path, part in model.named_modules() if path and pretrained_of(part)]
 
 
 def fingerprint(weight: Tensor) -> float:
-    """A number that another weight hardly has."""
+    """A number in which two weights hardly ever agree."""
     return float(weight.detach().double().sum())
 
 
@@ -235,13 +233,13 @@ def shape_of(value: Any) -> torch.Size | None:
 
 
 def group_of(group: Mapping[str, Any], names: Mapping[int, str]) -> Group:
-    """A parameter group of torch's with its names."""
+    """A parameter group of torch with the names of its parameters."""
     trained = tuple(names[id(weight)] for weight in group['params'] if id(weight) in names)
     return Group(trained, group.get('initial_lr', group['lr']), group.get('eps') if 'betas' in group else None)
 
 
 def annotated(runner: Runner) -> tuple[float, float]:
-    """Of some pictures' annotations: objects per picture, and part of the pictures without one; (0, 0) if unknown."""
+    """From the annotations of some images: objects per image, share of images without one; (0, 0) if unknown."""
     dataset: Any = getattr(runner.train_dataloader, 'dataset', None)
     if not hasattr(dataset, 'get_data_info') or not len(dataset):
         return 0.0, 0.0

@@ -1,4 +1,4 @@
-"""A tested detector made faster."""
+"""A detector is optimised before it is tested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmdet_dab.inference import optimize_for_inference
+from mmdet_dab.optimize import optimize_for_inference
 from mmdet_dab.registry import HOOKS
 
 
@@ -32,8 +32,8 @@ class OptimizeForInferenceHook(Hook):
         """
         if any(isinstance(hook, EMAHook) for hook in runner.hooks):
             raise ValueError(
-                f'{type(self).__name__} and EMAHook do not go together in a test: leave EMAHook out of its config (the '
-                'weights of its checkpoints are the average already), as tools/test.py does'
+                f'{type(self).__name__} and EMAHook do not work together in a test: leave EMAHook out of the config. '
+                '(Its checkpoints hold the averaged weights already; the test command leaves it out.)'
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         optimize_for_inference(model, self.dtype, self.compile_with)

@@ -1,7 +1,7 @@
-"""What hooks see of a training without touching it: answers of the head, truth, names of pictures.
+"""What hooks read during a training: outputs of the head, ground truth, names of images.
 
-Everything is taken where torch and the Runner offer it to be seen (forward hooks, the batch that hooks are handed), so
-that no part has to know that it is watched, and detectors of mmdet can be watched as well.
+Everything is read through torch's forward hooks and the batch that the Runner hands to its hooks. No
+part has to know that it is observed, and mmdet's detectors can be observed as well.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-#: Detectors with other words for their head are judged by their losses and gradients alone.
+#: Name of the head in a detector. Of one without it, only losses and gradients are observed.
 HEAD = 'bbox_head'
 
 
-class Answers(NamedTuple):
-    """What a DETR's head says of a batch.
+class HeadOutput(NamedTuple):
+    """What a DETR's head predicts for a batch.
 
     Attributes:
         logits: (L, B, N, C), or (L, B, N, C + 1) with background last.
@@ -34,14 +34,14 @@ class Answers(NamedTuple):
 
 
 def watched_model(runner: Runner) -> nn.Module:
-    """The detector itself, without the wrapper of distributed training."""
+    """The detector, without the wrapper of distributed training."""
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def as_answers(output: Any) -> Answers | None:
+def as_head_output(output: Any) -> HeadOutput | None:
     """The output of a head as logits and boxes, or None where it is something else.
 
-    The heads of mmdet's DETRs give the same two tensors as ours.
+    The heads of mmdet's DETRs return the same two tensors as ours.
     """
     if not isinstance(output, (tuple, list)) or len(output) != 2:
         return None
@@ -50,42 +50,42 @@ def as_answers(output: Any) -> Answers | None:
         return None
     if logits.shape[:3] != boxes.shape[:3] or boxes.size(-1) != 4:
         return None
-    return Answers(logits.detach().float(), boxes.detach().float())
+    return HeadOutput(logits.detach().float(), boxes.detach().float())
 
 
-def on_answers(model: nn.Module, see: Callable[[Answers], None]) -> list[RemovableHandle]:
-    """Call ``see`` with all that the head answers; no handle where the detector has no head of that kind."""
+def on_head_output(model: nn.Module, observe: Callable[[HeadOutput], None]) -> list[RemovableHandle]:
+    """Call ``observe`` with every output of the head; no handle where the detector has no such head."""
     head = getattr(model, HEAD, None)
     if not isinstance(head, nn.Module):
         return []
 
     def hook(part: nn.Module, inputs: Any, output: Any) -> None:
-        answers = as_answers(output)
-        if answers is not None:
-            see(answers)
+        found = as_head_output(output)
+        if found is not None:
+            observe(found)
 
     return [head.register_forward_hook(hook)]
 
 
 def samples_of(data_batch: Any) -> list[DetDataSample]:
-    """The data samples of a batch as the loader gives it; none where it holds something else."""
+    """The data samples of a batch from the data loader; empty where it holds something else."""
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     if not isinstance(samples, Sequence):
         return []
     return [sample for sample in samples if isinstance(sample, DetDataSample)]
 
 
-def true_boxes(sample: DetDataSample) -> Tensor:
+def ground_truth_boxes(sample: DetDataSample) -> Tensor:
     """(T, 4) x1 y1 x2 y2 in pixels."""
     return get_box_tensor(sample.gt_instances.bboxes)
 
 
 def name_of(sample: DetDataSample) -> str:
-    """The file of a picture, or its id where it has no file."""
+    """The file of an image, or its id where it has no file."""
     path = sample.metainfo.get('img_path')
-    return str(path) if path else f'picture {sample.metainfo.get("img_id", "without a name")}'
+    return str(path) if path else f'image {sample.metainfo.get("img_id", "without a name")}'
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether every element is a number, by one look."""
+    """Whether every element is a finite number, in one step."""
     return bool(torch.isfinite(tensor).all())

@@ -1,6 +1,7 @@
-"""The layout of mmdet's own DABDETR (mmdet 3.3.0).
+"""The layouts of mmdet's own DABDETR, DETR and ConditionalDETR (mmdet 3.3.0).
 
-Truth: mmdet's model, given our weights through this table, computes the same (``tests/models/test_against_mmdet.py``).
+Checked by running mmdet's models with our weights, renamed by these tables: outputs are equal
+(``tests/models/test_against_mmdet.py``, ``tests/models/test_against_mmdet_detr.py``).
 """
 
 from __future__ import annotations
@@ -70,4 +71,46 @@ MMDET = TwoWayLayout(
         "mmdet's decoder clamps σ⁻¹ at 1e-5, ours at 1e-3 as the authors' does: for the same figures also where an "
         'anchor is within 1e-3 of the border, set model.decoder.anchor_update.eps=1e-5',
     ),
+)
+#: What DETR and ConditionalDETR share.
+DETR_COMMON: Pairs = (
+    *BODY,
+    ('query_embedding.weight', 'query_generator.position'),
+    ('bbox_head.fc_cls', 'bbox_head.class_branch'),
+    ('bbox_head.reg_ffn.layers.0.0', 'bbox_head.box_branches.0.layers.0'),
+    ('bbox_head.reg_ffn.layers.1', 'bbox_head.box_branches.0.layers.1'),
+    ('bbox_head.fc_reg', 'bbox_head.box_branches.0.layers.2'),
+)
+#: In the head of both; DABDETR has no such tensor.
+HEAD_MARK = 'bbox_head.reg_ffn.layers.0.0.weight'
+
+MMDET_DETR = TwoWayLayout(
+    name='mmdet-detr',
+    source="mmdet's DETR",
+    marks=('query_embedding.weight', 'decoder.layers.0.cross_attn.attn.in_proj_weight', HEAD_MARK),
+    pairs=(
+        *DETR_COMMON,
+        ('decoder.layers.#.self_attn.attn.out_proj', 'decoder.layers.#.self_attention.out'),
+        ('decoder.layers.#.cross_attn.attn.out_proj', 'decoder.layers.#.cross_attention.out'),
+    ),
+    anchors='',
+    packed=(
+        *ENCODER_ATTENTION,
+        ('decoder.layers.#.self_attn.attn', 'decoder.layers.#.self_attention'),
+        ('decoder.layers.#.cross_attn.attn', 'decoder.layers.#.cross_attention'),
+    ),
+    background=True,
+)
+MMDET_CONDITIONAL_DETR = TwoWayLayout(
+    name='mmdet-conditional-detr',
+    source="mmdet's ConditionalDETR",
+    marks=('query_embedding.weight', 'decoder.ref_point_head.layers.0.weight', HEAD_MARK),
+    pairs=(
+        *DETR_COMMON,
+        *CONDITIONAL_ATTENTION,
+        ('decoder.ref_point_head', 'query_generator.point'),
+        ('decoder.query_scale', 'decoder.positional_query.position_scale'),
+    ),
+    anchors='',
+    packed=ENCODER_ATTENTION,
 )

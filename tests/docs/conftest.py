@@ -5,7 +5,8 @@ import shutil
 import pytest
 import torch
 
-from mmdet_dab import SyntheticShapes, cli
+import mmdet_dab
+from mmdet_dab import SyntheticShapes
 from mmdet_dab.registry import MODELS
 from tests.helpers.paths import CONFIGS
 
@@ -17,7 +18,7 @@ def demo_folder(tmp_path_factory):
     (folder / 'configs').symlink_to(CONFIGS)
     work_dir = folder / 'work_dirs' / 'demo'
     work_dir.mkdir(parents=True)
-    config = cli.load_config(str(CONFIGS / 'shapes' / 'dab_detr_shapes_5min.py'), {})
+    config = mmdet_dab.load_config('shapes/dab_detr_shapes_5min')
     model = MODELS.build(config.model)
     dataset = SyntheticShapes(num_images=1, seed=1, metainfo=config.shapes.metainfo, image_size=(64, 64))
     meta = dict(dataset_meta=dict(dataset.metainfo))

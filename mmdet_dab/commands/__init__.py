@@ -18,6 +18,7 @@ NAMES = (
     'demo',
     'new-data',
     'convert',
+    'export',
     'describe',
     'complexity',
     'mmdet-tool',

@@ -49,11 +49,11 @@ def tiny_config(**overrides: Any) -> ConfigDict:
             )
         )
     )
-    model = config.model.to_dict()
-    shared = {name: model[name] for name in ('embed_dims', 'hidden_dims', 'num_classes')}
-    config = Config(dict(model=model | hand_down({name: model[name] for name in PARTS}, shared)))
     config.merge_from_dict({'model': overrides})
-    return config.model
+    model = config.model.to_dict()
+    parts = {name: model[name] for name in PARTS}
+    shared = {name: value for name, value in model.items() if not isinstance(value, dict | str)}
+    return Config(dict(model=model | hand_down(parts, shared))).model
 
 
 def build(**overrides: Any) -> torch.nn.Module:

@@ -82,8 +82,8 @@ def test_dropout_acts_in_training_only(part, where):
 
 
 def test_prior_and_max_per_img_act():
-    scores = dict(type='SigmoidScores', prior=0.2)
-    model = MODELS.build(tiny.tiny_config(bbox_head=dict(class_scores=scores, selection=dict(max_per_img=4))))
+    overrides = dict(class_scores=dict(prior=0.2), selection=dict(max_per_img=4))
+    model = MODELS.build(tiny.tiny_config(bbox_head=overrides))
     model.init_weights()
     assert model.bbox_head.class_branch.bias.sigmoid().tolist() == pytest.approx([0.2] * 3)
     pictures, samples = tiny.batch()
@@ -143,7 +143,7 @@ def test_prior_and_max_per_img_act():
         ),
         (dict(decoder=dict(layer=dict(self_attention=dict(num_heads=0)))), r'num_heads=0 does not divide'),
         (
-            dict(bbox_head=dict(class_scores=dict(type='SigmoidScores', prior=1.0))),
+            dict(bbox_head=dict(class_scores=dict(prior=1.0))),
             r'SigmoidScores: prior=1.0 must be between 0 and 1',
         ),
         (dict(bbox_head=dict(eps=0)), r'SetPredictionHead: eps=0 must be between 0 and 0.5'),

@@ -138,7 +138,7 @@ def test_softmax_loss_is_refused():
 
 
 def test_softmax_of_a_focal_loss_is_refused():
-    with pytest.raises(ValueError, match='SigmoidFocalLoss.* has use_sigmoid=True, but class_scores is SoftmaxScores'):
+    with pytest.raises(ValueError, match=r'SigmoidFocalLoss.* has use_sigmoid=True, but class_scores is SoftmaxScores'):
         head(class_scores=dict(type='SoftmaxScores'))
 
 

@@ -210,6 +210,8 @@ def detector(settings: Mapping[str, Any]) -> dict[str, Any]:
             loss_bbox=dict(type='mmdet.L1Loss'),
             loss_iou=dict(type='mmdet.GIoULoss'),
             matcher=dict(type='mmdet_dab.HungarianMatcher', costs=[dict(type='mmdet_dab.GIoUCost')]),
+            class_scores=dict(type='mmdet_dab.SigmoidScores'),
+            selection=dict(type='mmdet_dab.BestPredictions'),
             **width,
         ),
     )

@@ -89,12 +89,12 @@ def mmdets(variant: str) -> nn.Module:
 
 def ours(variant: str, recompute: bool = False) -> nn.Module:
     """Ours, with mmdet's weights, and for DC5 with mmdet's dilation, so that all compute the same."""
-    from mmdet_dab import cli
     from mmdet_dab.checkpoints.mmdet import MMDET
+    from mmdet_dab.config import load_config
     from mmdet_dab.registry import MODELS
 
     state = mmdets(variant).state_dict()
-    config = cli.load_config('configs/dab_detr_r50_50e.py', {})
+    config = load_config('configs/dab_detr_r50_50e.py', {})
     strides, dilations = VARIANTS[variant]
     config.model.backbone.update(strides=strides, dilations=dilations, init_cfg=None, with_cp=recompute)
     config.model.encoder.recompute = recompute

@@ -27,6 +27,9 @@ from mmengine.runner import Runner
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from benchmarks import side_by_side
 from mmdet_dab import cli
+from mmdet_dab.config import load_config
+from mmdet_dab.errors import UserError
+from mmdet_dab.launch import build_runner
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / 'benchmarks' / 'studies'
@@ -46,7 +49,7 @@ class Study:
         path = STUDIES / f'{name}.py'
         if not path.exists():
             found = ', '.join(sorted(file.stem for file in STUDIES.glob('*.py')))
-            raise cli.UsageError(f'there is no study {path}; there are: {found}')
+            raise UserError(f'there is no study {path}; there are: {found}')
         # Not lazy: what a study imports are functions to call, not configs to refer to.
         settings = Config.fromfile(path, lazy_import=False)
         self.name = name
@@ -60,7 +63,7 @@ class Study:
         """The config of a run; everything that draws or fills the disk is off."""
         chosen = self.runs[run]
         options = {**self.options, **chosen.get('options', {}), 'randomness.seed': seed}
-        cfg = cli.load_config(str(ROOT / chosen['config']), options)
+        cfg = load_config(str(ROOT / chosen['config']), options)
         cfg.work_dir = str(WORK / self.name / f'{run} {seed}')
         cfg.default_hooks.visualization.draw = False
         if not chosen.get('keep_checkpoint'):
@@ -124,7 +127,7 @@ def train(study: Study, run: str, seed: int) -> None:
     """One run, in this process; its curve goes to the study's results."""
     threads = study.runs[run].get('threads', 1)
     torch.set_num_threads(threads)
-    runner = cli.build_runner(study.config(run, seed), 'none')
+    runner = build_runner(study.config(run, seed), 'none')
     curve = CurveHook(threads)
     runner.register_hook(curve)
     runner.train()
@@ -283,7 +286,7 @@ def main() -> None:
     study = Study(args.study)
     names, seeds = args.only or list(study.runs), args.seeds or study.seeds
     if unknown := set(names) - set(study.runs):
-        raise cli.UsageError(f'--only {sorted(unknown)[0]}: not in study {study.name}, which has {list(study.runs)}')
+        raise UserError(f'--only {sorted(unknown)[0]}: not in study {study.name}, which has {list(study.runs)}')
     if args.publish:
         publish(study)
     elif args.here:
@@ -295,4 +298,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(cli.run(main))

@@ -11,7 +11,7 @@ import torch
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import Config
 
-from mmdet_dab import cli
+from mmdet_dab.config import load_config
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.mixes import MIXES, WIDTH, shrunk, step_and_predict
@@ -24,7 +24,7 @@ OWN = ('model', 'custom_imports', 'dab_', 'look_twice_')
 
 @functools.cache
 def load(name):
-    return cli.load_config(str(CONFIGS / 'mix' / f'{name}.py'), {})
+    return load_config(str(CONFIGS / 'mix' / f'{name}.py'), {})
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from mmdet.registry import TRANSFORMS
 
 from benchmarks import training
 from benchmarks.training import Study, at, machines, same_steps, spread, table, take
-from mmdet_dab.cli import UsageError
+from mmdet_dab.errors import UserError
 from mmdet_dab.registry import MODELS
 
 STUDIES = sorted(path.stem for path in training.STUDIES.glob('*.py'))
@@ -129,10 +129,10 @@ def test_two_processes_do_not_train_the_same_run(tmp_path):
 
 
 def test_unknown_names_end_in_a_sentence(study, monkeypatch):
-    with pytest.raises(UsageError, match=r'no study .*nothing\.py; there are: tiny'):
+    with pytest.raises(UserError, match=r'no study .*nothing\.py; there are: tiny'):
         Study('nothing')
     monkeypatch.setattr('sys.argv', ['training', 'tiny', '--only', 'three'])
-    with pytest.raises(UsageError, match='--only three: not in study tiny'):
+    with pytest.raises(UserError, match='--only three: not in study tiny'):
         training.main()
 
 

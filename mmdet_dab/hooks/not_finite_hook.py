@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mmdet_dab.checkpoints.loading import read_checkpoint
-from mmdet_dab.errors import CheckpointError, listed
+from mmdet_dab.errors import CheckpointError, TrainingError, listed
 from mmdet_dab.hooks.observation import (
     HeadOutput,
     ground_truth_boxes,
@@ -32,7 +32,7 @@ from mmdet_dab.registry import HOOKS
 HELP = 'docs/own_data.md#not-finite'
 
 
-class NotFiniteError(RuntimeError):
+class NotFiniteError(TrainingError):
     """The training cannot go on; the message says where it failed, why, and how to go on."""
 
 

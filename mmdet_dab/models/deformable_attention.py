@@ -195,8 +195,9 @@ class DeformableCellAttention(DeformableAttention):
             (B, S, D).
         """
         centers = tokens.on_canvas(cell_centers(tokens))
-        cell = 1 / centers.new_tensor(tokens.shapes).flip(-1)  # (height, width) -> (x, y)
-        return self.look(content + position, content, tokens, centers, cell[None, None])
+        one = centers.new_ones(())  # divided by sizes one by one, which an exported graph can follow
+        cells = torch.stack([torch.stack((one / width, one / height)) for height, width in tokens.shapes])
+        return self.look(content + position, content, tokens, centers, cells[None, None])
 
 
 @MODELS.register_module()

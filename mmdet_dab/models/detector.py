@@ -14,6 +14,7 @@ from torch import Tensor
 from mmdet_dab.models.compatibility import check_contracts
 from mmdet_dab.models.shared_values import hand_down
 from mmdet_dab.models.structures import DecoderOutput
+from mmdet_dab.models.tokenizer import canvas_padding
 from mmdet_dab.registry import MODELS
 
 
@@ -86,10 +87,16 @@ class ComposedDETR(BaseDetector):
 
     def decode(self, batch_inputs: Tensor, batch_data_samples: SampleList | None) -> DecoderOutput:
         """From images (B, 3, H, W) to decoded queries."""
+        padding = canvas_padding(batch_data_samples, batch_inputs)
+        return self.decode_padded(batch_inputs, padding, batch_data_samples if self.training else None)
+
+    def decode_padded(
+        self, batch_inputs: Tensor, padding: Tensor | None, ground_truth: SampleList | None = None
+    ) -> DecoderOutput:
+        """The same with what is padding, (B, H, W) bool or None, and ground truth for denoising, if any."""
         features = self.extract_feat(batch_inputs)
-        canvas = (batch_inputs.size(2), batch_inputs.size(3))
-        tokens = self.encoder(self.tokenizer(features, canvas, batch_data_samples, self.positional_encoder))
-        queries = self.query_generator(tokens, batch_data_samples if self.training else None)
+        tokens = self.encoder(self.tokenizer(features, padding, self.positional_encoder))
+        queries = self.query_generator(tokens, ground_truth)
         return self.decoder(queries, tokens, self.positional_encoder, self.bbox_head.box_offset)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:

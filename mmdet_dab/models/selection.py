@@ -45,6 +45,6 @@ class BestPredictions(nn.Module):
         if self.clip_boxes:
             boxes = boxes.clamp(0, 1)
         if self.duplicates is not None:
-            scores, order = self.duplicates(scores, labels, boxes).sort(descending=True, stable=True)
+            scores, order = self.duplicates(scores, labels, boxes).topk(scores.size(1))
             labels, boxes = labels.gather(1, order), boxes.gather(1, order[..., None].expand(-1, -1, 4))
         return scores, labels, boxes

@@ -15,20 +15,20 @@ from mmdet_dab.models.structures import ImageTokens, PositionalEncoder
 from mmdet_dab.registry import MODELS
 
 
-def canvas_padding(data_samples: SampleList | None, canvas: tuple[int, int], like: Tensor) -> Tensor | None:
-    """Where the batch's canvas is padding.
+def canvas_padding(data_samples: SampleList | None, batch_inputs: Tensor) -> Tensor | None:
+    """Where the canvas of a batch is padding.
 
     Args:
         data_samples: with ``img_shape`` (h, w) in pixels; None for a batch without padding.
-        canvas: (H, W) of the batch in pixels.
-        like: gives the device.
+        batch_inputs: (B, 3, H, W).
 
     Returns:
         (B, H, W) bool, True on padding, or None when every image fills the canvas.
     """
+    canvas = tuple(batch_inputs.shape[-2:])
     if data_samples is None or all(tuple(sample.img_shape[:2]) == canvas for sample in data_samples):
         return None
-    padding = torch.ones(len(data_samples), *canvas, dtype=torch.bool, device=like.device)
+    padding = torch.ones(len(data_samples), *canvas, dtype=torch.bool, device=batch_inputs.device)
     for mask, sample in zip(padding, data_samples, strict=True):
         height, width = sample.img_shape[:2]
         mask[:height, :width] = False
@@ -67,23 +67,20 @@ class ImageTokenizer(BaseModule):
     def forward(
         self,
         features: Sequence[Tensor],
-        canvas: tuple[int, int],
-        data_samples: SampleList | None,
+        padding: Tensor | None,
         positional_encoder: PositionalEncoder,
     ) -> ImageTokens:
         """Flatten.
 
         Args:
             features: maps (B, D, H, W), as many as ``num_levels``, or more with ``levels``.
-            canvas: (H, W) of the batch in pixels.
-            data_samples: with ``img_shape``; None for a batch without padding.
+            padding: (B, H, W) bool in pixels of the batch, True on padding; None for a batch without.
             positional_encoder: gives ``cells(padding)``.
 
         Raises:
             ValueError: when the maps are not as many or not as wide as configured.
         """
         features = self._chosen(features)
-        padding = canvas_padding(data_samples, canvas, features[0])
         masks = [self._level_padding(padding, feature) for feature in features]
         positions = [positional_encoder.cells(mask) for mask in masks]
         if self.level_embedding is not None:

@@ -10,10 +10,10 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmdet_dab.analysis.building import build_detector
 from mmdet_dab.checkpoints import config_name, read_weights, recognise
 from mmdet_dab.checkpoints.class_rows import class_tensors
 from mmdet_dab.checkpoints.known_layouts import OURS
+from mmdet_dab.config import build_detector
 from mmdet_dab.errors import DataError, listed
 
 COMMON = ('_base_/datasets/coco_detection.py', '_base_/schedules/schedule_50e.py', '_base_/default_runtime.py')

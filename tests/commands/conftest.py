@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.commands import run_tool
+from tests.helpers.commands import Commands, run_tool
 from tests.helpers.tiny_task import Task, make_task
 
 
@@ -22,3 +22,10 @@ def trained(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = run_tool('train.py', task.config, '--work-dir', work_dir, *task.options, cwd=task.config.parent)
     assert result.returncode == 0, result.stderr
     return work_dir
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Commands:
+    """Runs ``mmdet-dab`` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return Commands(monkeypatch, capfd)

@@ -12,11 +12,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
 
-.PHONY: help install demo test lint types clean
+.PHONY: help install demo test lint types docs clean
 
 help:
 	@echo 'make demo    train and evaluate a small detector on drawn pictures'
 	@echo 'make test    run the tests           make lint    check style and format'
+	@echo 'make docs    build the documentation into site/'
 	@echo 'make types   check type hints        make clean   remove .venv, caches and builds'
 
 install: $(STAMP)
@@ -38,6 +39,11 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	@$(BIN)/python -c 'import material, mkdocstrings_handlers.python' 2>/dev/null || \
+	  $(PIP) --no-build-isolation --editable '.[lite,dev,docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

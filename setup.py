@@ -28,6 +28,9 @@ DEV = [
     'tensorboard>=2.15',
 ]
 
+# The site in docs/: make docs.
+DOCS = ['mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.29,<2']
+
 setup(
     name='mmdet_dab',
     version=VERSION,
@@ -47,5 +50,5 @@ setup(
         'pillow>=10,<14',
         'pyyaml>=6,<7',
     ],
-    extras_require={'lite': LITE, 'convert': CONVERT, 'dev': DEV},
+    extras_require={'lite': LITE, 'convert': CONVERT, 'dev': DEV, 'docs': DOCS},
 )

@@ -151,7 +151,7 @@ def sweep(values: Sequence[int], measure: Callable[[int], tuple[float, float]]) 
 def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
     """What is varied, with its unit -> the points."""
     return {
-        'prediction, picture of n × n': sweep(
+        'prediction, image of n × n': sweep(
             (400, 800, 1200, 1600), lambda side: prediction(QUERIES, Scene(1, (side, side)), rounds, now)
         ),
         'prediction, n queries, 400 × 400': sweep(
@@ -160,7 +160,7 @@ def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
         'decoder and head, n queries, 400 × 400': sweep(
             (100, 300, 600, 900), lambda queries: decoding(queries, Scene(1, (400, 400)), rounds, now)
         ),
-        'training step, n pictures of 192 × 192': sweep(
+        'training step, n images of 192 × 192': sweep(
             (1, 2, 4, 8, 16), lambda batch: training(Scene(batch, (192, 192)), rounds, now)
         ),
         LOSSES: sweep((1, 10, 30, 100, 300), lambda objects: losses(objects, rounds, now)),

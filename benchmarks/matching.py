@@ -115,7 +115,7 @@ def main() -> None:
         furthest = max(abs(result.outcome[name] - loss) / abs(loss) for name, loss in base.outcome.items())
         ratio = base.median / result.median
         rows.append((result.name, f'{1e3 * result.median:.0f} ms', result.spread, f'{ratio:.2f} ×', f'{furthest:.0e}'))
-    title = f'{LAYERS} layers × {BATCH} pictures, {QUERIES} queries, 1 to {MOST} objects'
+    title = f'{LAYERS} layers × {BATCH} images, {QUERIES} queries, 1 to {MOST} objects'
     header = (title, 'median', 'least – greatest, s', 'faster than mmdet', 'losses differ by')
     about = side_by_side.machine(args.threads)
     text = f'{side_by_side.table(header, rows)}\n\n{about}; {args.rounds} rounds.'

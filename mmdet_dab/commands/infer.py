@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     read_arrays_or_files(cfg)
     import torch
 
+    from mmdet_dab.inferencer import FileInferencer
     from mmdet_dab.optimize import optimize_for_inference
-    from mmdet_dab.optimizer import FileInferencer
 
     inferencer = FileInferencer(cfg, args.checkpoint, args.device)
     if args.optimize:

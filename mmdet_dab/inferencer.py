@@ -12,6 +12,9 @@ from typing import Any
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from torch import nn
+
+from mmdet_dab.checkpoints import match_weights
 
 #: What mmengine and mmdet warn of where nothing is wrong.
 HARMLESS = (
@@ -52,6 +55,12 @@ class FileInferencer(DetInferencer):
             batch = list(images[start : start + batch_size])
             self(batch, batch_size=batch_size, pred_score_thr=score_threshold, out_dir=str(folder), no_save_pred=False)
             yield start + len(batch)
+
+    def _load_weights_to_model(self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
+        """As mmdet does, but weights of another model are refused, and those in a wrapper are found."""
+        if checkpoint is not None:
+            checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
+        super()._load_weights_to_model(model, checkpoint, cfg)
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict[str, Any]:
         """Labels with their names, scores, and boxes x1 y1 x2 y2 in pixels of the file."""

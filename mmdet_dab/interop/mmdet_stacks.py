@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmdet_dab.models.compatibility import Contract, require
-from mmdet_dab.models.layers import inverse_sigmoid, rename_tensors, xavier_matrices
+from mmdet_dab.models.layers import RenamedTensors, inverse_sigmoid, xavier_matrices
 from mmdet_dab.models.structures import DecoderOutput, ImageTokens, PositionalEncoder, Queries
 from mmdet_dab.registry import MODELS
 
@@ -42,13 +43,15 @@ def level_arguments(tokens: ImageTokens) -> dict[str, Tensor]:
     return dict(spatial_shapes=shapes, level_start_index=starts, valid_ratios=tokens.valid_ratios)
 
 
-class MMDetStack(BaseModule):
+class MMDetStack(RenamedTensors, BaseModule):
     """What all of mmdet's encoders and decoders share.
 
     Args:
         stack: mmdet's encoder or decoder.
         facts: of its contract.
     """
+
+    renamed_tensors = MappingProxyType({'': 'stack.'})
 
     def __init__(self, stack: Any, **facts: Any) -> None:
         super().__init__()
@@ -62,10 +65,6 @@ class MMDetStack(BaseModule):
         for module in self.modules():
             if isinstance(module, MultiScaleDeformableAttention):
                 module.init_weights()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename_tensors(state_dict, prefix, f'{prefix}stack.')
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @MODELS.register_module()

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from mmdet_dab.optimize import optimize_for_inference
-    from mmdet_dab.optimizer import FileInferencer
+    from mmdet_dab.inferencer import FileInferencer
 
     inferencer = FileInferencer(cfg, args.checkpoint, args.device)
     if args.optimize:

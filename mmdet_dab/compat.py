@@ -50,7 +50,7 @@ BOUNDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         'pkg_resources': "pip install 'setuptools<81'",
-        'libGL': 'pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless',
+        'libGL': 'pip install --force-reinstall --no-deps opencv-python-headless',
         'numpy': "pip install --force-reinstall 'numpy>=2'",
         'cv2': 'pip install --force-reinstall opencv-python-headless',
     }

@@ -29,9 +29,6 @@ class BuildWithConfigs(build_py):
             shutil.copyfile(file, copy)
 
 
-# The site in docs/: make docs.
-DOCS = ['mkdocs-material>=9.6,<10', 'mkdocstrings[python]>=0.29,<2']
-
 setup(
     cmdclass={'build_py': BuildWithConfigs},
     # An editable installation puts the checkout on Python's path. The other mode uses an import hook that comes too

@@ -16,10 +16,12 @@ from mmdet_dab.models.deformable_attention import DeformableCellAttention, Defor
 from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.duplicates import MatrixNMS
+from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
 from mmdet_dab.models.focal_loss import SigmoidFocalLoss
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.image_tokens import ImageTokenizer
+from mmdet_dab.models.imagenet_wheel import ImageNetWheel
 from mmdet_dab.models.initial_anchors import BoxAnchors, GridAnchors, NormalAnchors, UniformAnchors
 from mmdet_dab.models.initial_weights import DirectedAttention, UnitPositionScale
 from mmdet_dab.models.layers import FeedForward
@@ -70,6 +72,7 @@ __all__ = [
     'DenoisingQueryGenerator',
     'DilatedResNet',
     'DirectedAttention',
+    'EfficientNetLite',
     'EncoderLayer',
     'FeedForward',
     'FocalCost',
@@ -77,6 +80,7 @@ __all__ = [
     'GIoUCost',
     'GridAnchors',
     'HungarianMatcher',
+    'ImageNetWheel',
     'ImageTokenizer',
     'ImageTokens',
     'LearnedPositionalQuery',

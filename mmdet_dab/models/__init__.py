@@ -49,6 +49,7 @@ from mmdet_dab.models.query_generator import (
     PredictedPointQueryGenerator,
 )
 from mmdet_dab.models.structures import DecoderOutput, Denoising, ImageTokens, Queries, QueryPosition
+from mmdet_dab.models.timm_backbone import TimmBackbone
 
 __all__ = [
     'AnchorDecoder',
@@ -107,6 +108,7 @@ __all__ = [
     'SetPredictionHead',
     'SigmoidFocalLoss',
     'SinePositionalEncoder',
+    'TimmBackbone',
     'TransformerEncoder',
     'UniformAnchors',
     'UnitPositionScale',

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_dab.models.compatibility import Contract
 from mmdet_dab.registry import MODELS
 
 
@@ -159,6 +160,8 @@ class EfficientNetLite(BaseModule):
         ValueError: an argument is out of its range.
     """
 
+    contract = Contract(masks_padding=True)
+
     def __init__(
         self,
         arch: int = 0,
@@ -171,7 +174,7 @@ class EfficientNetLite(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self._check(arch, out_indices, frozen_stages, drop_path_rate)
-        norm_cfg = norm_cfg or dict(type='mmdet_dab.FrozenBatchNorm', requires_grad=False)
+        norm_cfg = norm_cfg or dict(type='FrozenBatchNorm', requires_grad=False)
         if norm_cfg['type'].endswith(('BN', 'BatchNorm')):
             norm_cfg = {**NORM, **norm_cfg}
         self.arch, self.out_indices = arch, tuple(out_indices)

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
 from mmdet_dab.errors import CheckpointError
 from mmdet_dab.models.imagenet_wheel import read_wheel, wheel_file
 from mmdet_dab.registry import MODELS
-from tests.golden import DATA
+from tests.helpers import tiny
+from tests.helpers.golden import DATA
+from tests.helpers.paths import CONFIGS
 from tests.models.drawn_objects import DRAWINGS
 
 WHEEL = dict(type='mmdet_dab.ImageNetWheel')
@@ -119,6 +122,25 @@ def test_an_image_has_the_same_features_on_every_canvas(size):
         torch.testing.assert_close(batched[:1, :, : feature.size(2), : feature.size(3)], feature)
     for batched, unmasked in zip(together, without, strict=True):
         torch.testing.assert_close(batched[1:], unmasked[1:])  # this image fills the canvas
+
+
+def test_the_detector_predicts_the_same_on_every_canvas():
+    """The whole model of the config: its neck has no norm over the map, which would see padding."""
+    config = Config.fromfile(CONFIGS / '_base_/models/dab_detr_lite0.py')
+    config.merge_from_dict(dict(model=dict(num_classes=3, backbone=dict(init_cfg=None))))
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    model = model.double().eval()
+    pictures, samples = tiny.batch([(128, 96), (90, 75)])
+    pictures[1, :, 90:], pictures[1, :, :, 75:] = 7, 7  # whatever pads
+    with torch.no_grad():
+        together = model(pictures.double(), samples, mode='tensor')
+        for i, sample in enumerate(samples):
+            height, width = sample.img_shape
+            alone = model(pictures[i : i + 1, :, :height, :width].double(), [sample], mode='tensor')
+            for one, both in zip(alone, together, strict=True):
+                torch.testing.assert_close(both[:, i], one[:, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_without_a_mask_only_cells_at_the_border_see_the_padding():

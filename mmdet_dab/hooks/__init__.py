@@ -4,6 +4,8 @@ from mmdet_dab.hooks.channels_last import ChannelsLastHook
 from mmdet_dab.hooks.fine_tuning import FineTuningHook
 from mmdet_dab.hooks.inference import OptimizeForInferenceHook
 from mmdet_dab.hooks.not_finite import NotFiniteError, NotFiniteHook
+from mmdet_dab.hooks.resume_hook import ResumeHook
+from mmdet_dab.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmdet_dab.hooks.training_watch import TrainingWatch
 
 __all__ = [
@@ -12,5 +14,7 @@ __all__ = [
     'NotFiniteError',
     'NotFiniteHook',
     'OptimizeForInferenceHook',
+    'ResumeHook',
+    'SafeCheckpointHook',
     'TrainingWatch',
 ]

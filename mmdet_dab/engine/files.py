@@ -66,6 +66,9 @@ def save_whole(runner: Runner, folder: str, name: str, backend_args: dict | None
     Raises:
         CheckpointError: it could not be written, for example because the disk is full.
     """
+    prepare = getattr(runner.train_loop, 'prepare_save', None)
+    if prepare is not None:
+        prepare()
     failure = None
     if is_main_process():
         if isinstance(get_file_backend(folder, backend_args=backend_args), LocalBackend):

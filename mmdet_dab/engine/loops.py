@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmengine.dist import broadcast, get_world_size, is_main_process
+from mmengine.dist import all_gather_object, broadcast, get_world_size, is_main_process
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmdet_dab.engine.files import STOPPED, note_last, save_whole
@@ -77,6 +77,8 @@ class Place:
         images: that were taken from the order of the data: in this epoch, or, where iterations are
             counted, since the start.
         validated: the validation after the last step is done, or none was due.
+        gradients: by process and parameter, where a checkpoint falls between the steps that gather
+            gradients for one update; else None.
     """
 
     runner: Runner
@@ -89,6 +91,7 @@ class Place:
         super().__init__(*args, **kwargs)
         self.images = 0
         self.validated = True
+        self.gradients: list[dict[str, Tensor]] | None = None
         self._signals = StopSignals()
 
     @property
@@ -116,6 +119,35 @@ class Place:
         self.stop_training = progress['stop_training']
         if progress['order_seed'] is not None:
             self.batches.sampler.seed = progress['order_seed']  # type: ignore[attr-defined]
+
+    def prepare_save(self) -> None:
+        """Gather what only the processes know; all of them call it before the first one saves."""
+        should_update = getattr(self.runner.optim_wrapper, 'should_update', None)
+        if should_update is None or should_update():
+            self.gradients = None
+        else:
+            self.gradients = all_gather_object(
+                {name: weight.grad.cpu() for name, weight in self._weights() if weight.grad is not None}
+            )
+
+    def _weights(self) -> Iterator[tuple[str, nn.Parameter]]:
+        model = self.runner.model
+        return (model.module if is_model_wrapper(model) else model).named_parameters()
+
+    def _begin(self) -> bool:
+        """Start, and put back what a checkpoint has brought; whether a validation has to be made up for."""
+        hub = self.runner.message_hub
+        numbers = {key: hub.get_info(key) for key in ('epoch', 'iter')}
+        self.runner.call_hook('before_train')
+        if self.gradients is not None:
+            own = self.gradients[self.runner.rank]
+            for name, weight in self._weights():
+                weight.grad = own[name].to(weight) if name in own else None
+        if self._iter == 0 or self.validated:
+            return False
+        # They count the step that was made last, until another one begins.
+        hub.update_info_dict(numbers)
+        return True
 
     def _seed_step(self, number: int) -> None:
         """Prepare the random numbers of a step, and note what it takes from the data.
@@ -154,14 +186,13 @@ class Place:
             raise CutOff
 
     def _stop_if_asked(self) -> None:
-        """Save and end if any process has received a signal; where gradients are gathered, after they are used.
+        """Save and end if any process has received a signal.
 
         Raises:
             Stopped: with the exit code for the signal.
         """
         number = self._signals.on_any_process()
-        should_update = getattr(self.runner.optim_wrapper, 'should_update', None)
-        if not number or not (should_update is None or should_update()):
+        if not number:
             return
         name = STOPPED.format(self._iter)
         folder = self.runner.work_dir
@@ -204,8 +235,7 @@ class ResumableEpochLoop(Place, EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train."""
         with self._signals:
-            self.runner.call_hook('before_train')
-            if self.images == 0 and self._epoch > 0 and not self.validated:
+            if self._begin() and self.images == 0:
                 self._end_epoch()
             while self._epoch < self._max_epochs and not self.stop_training:
                 self.run_epoch()
@@ -257,9 +287,9 @@ class ResumableIterLoop(Place, IterBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train."""
         with self._signals:
-            self.runner.call_hook('before_train')
+            awaits_validation = self._begin()
             self.runner.call_hook('before_train_epoch')
-            if self._iter > 0 and not self.validated:
+            if awaits_validation:
                 self._end_step()
             first = self.images // self.batches.global_batch
             self.batches.begin(self.runner.seed, 0, first)

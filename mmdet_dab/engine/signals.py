@@ -18,7 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WORKER_GRACE = 60
 
 
-class Stopped(SystemExit):  # noqa: N818 (an exit, not an error)
+class Stopped(SystemExit):
     """The training run was asked to stop, and has saved; the exit code is 128 + the signal's number."""
 
     def __init__(self, number: int) -> None:

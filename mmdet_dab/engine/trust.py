@@ -215,6 +215,26 @@ def _check_state(name: str, entry: Any, weight: Tensor) -> None:
             )
 
 
+def check_gradients(gradients: Any, model: nn.Module) -> None:
+    """Refuse gradients that are none of this model.
+
+    Args:
+        gradients: ``checkpoint['gradients']``, by process and parameter.
+        model: to go on with.
+
+    Raises:
+        CheckpointError: they are of another shape.
+    """
+    shapes = {name: weight.shape for name, weight in model.named_parameters()}
+    processes = gradients if isinstance(gradients, list) else [None]
+    for own in processes:
+        if not isinstance(own, Mapping) or not all(
+            isinstance(value, Tensor) and value.is_floating_point() and value.shape == shapes.get(name)
+            for name, value in own.items()
+        ):
+            raise CheckpointError(f'the checkpoint is damaged: gradients are not those of the model. {FROM_WEIGHTS}')
+
+
 def check_schedulers(states: Any, schedulers: Any) -> None:
     """Refuse states of schedulers that are none.
 

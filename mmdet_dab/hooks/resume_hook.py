@@ -12,7 +12,7 @@ from torch import nn
 
 from mmdet_dab.engine.loops import Place
 from mmdet_dab.engine.schedule import Schedule
-from mmdet_dab.engine.trust import check_optimizer, check_resumable, check_schedulers, disarm
+from mmdet_dab.engine.trust import check_gradients, check_optimizer, check_resumable, check_schedulers, disarm
 from mmdet_dab.errors import CheckpointError, listed
 from mmdet_dab.registry import HOOKS
 
@@ -70,6 +70,7 @@ class ResumeHook(Hook):
         self._progress = checkpoint['meta'].get('progress')
         if self._progress is not None and isinstance(runner.train_loop, Place):
             runner.train_loop.go_on(self._progress)
+            self._take_gradients(runner, checkpoint.get('gradients'))
             for hook in runner.hooks:
                 if isinstance(hook, EarlyStoppingHook):
                     vars(hook).update({name: self._progress[name] for name in PATIENCE if name in self._progress})
@@ -100,6 +101,8 @@ class ResumeHook(Hook):
             if isinstance(hook, EarlyStoppingHook):
                 progress.update({name: getattr(hook, name) for name in PATIENCE})
         checkpoint['meta']['progress'] = progress
+        if 'optimizer' in checkpoint and runner._train_loop.gradients is not None:
+            checkpoint['gradients'] = runner._train_loop.gradients
 
     def after_val(self, runner: Runner) -> None:
         """Note it, before the checkpoint of this step is written again."""
@@ -110,6 +113,19 @@ class ResumeHook(Hook):
         """A signal does not wait for the end of a validation."""
         if isinstance(runner._train_loop, Place):
             runner._train_loop.cut_off_validation()
+
+    def _take_gradients(self, runner: Runner, gradients: Any) -> None:
+        """Those that were gathered and not yet used, of this process."""
+        if gradients is None:
+            return
+        check_gradients(gradients, model_of(runner))
+        if len(gradients) == runner.world_size:
+            runner.train_loop.gradients = gradients
+        else:
+            runner.logger.warning(
+                f'the checkpoint has gathered gradients of {len(gradients)} processes, and {runner.world_size} go on: '
+                'they are left out, and the next update takes fewer images'
+            )
 
     def _check_classes(self, runner: Runner, meta: Mapping[str, Any]) -> None:
         """Other classes are for ``load_from``: the optimizer's state belongs to those of the checkpoint."""

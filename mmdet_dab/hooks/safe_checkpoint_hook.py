@@ -38,10 +38,10 @@ class SafeCheckpointHook(CheckpointHook):
         """Find the folder, take up the best score of a checkpoint, and clear away what a kill left half done."""
         super().before_train(runner)
         self._training = True
-        # A training run that was killed between its last checkpoint and the publishing of it.
+        # A training run that was killed behind its last checkpoint, before it was validated or published.
         last = self._path(runner.epoch if self.by_epoch else runner.iter)
-        if self.file_backend.isfile(last):
-            self.last_ckpt = last
+        if runner.iter > 0 and self.file_backend.isfile(last):
+            self.last_ckpt, self._saved_at = last, runner.iter
         if is_main_process() and self._is_local:
             for part in Path(self.out_dir).glob(f'*{PART}'):
                 part.unlink()

@@ -15,9 +15,9 @@ from torch import nn
 from benchmarks import side_by_side
 from benchmarks.matching import CLASSES, LAYERS, QUERIES, our_losses
 from benchmarks.peers import Scene
-from mmdet_dab import cli
 from mmdet_dab.analysis.complexity import count
-from mmdet_dab.inference import optimize_for_inference
+from mmdet_dab.config import load_config
+from mmdet_dab.optimize import optimize_for_inference
 from mmdet_dab.registry import MODELS
 
 CONFIG = 'configs/dab_detr_r50_50e.py'
@@ -72,7 +72,7 @@ def exponent(points: Sequence[Point]) -> float:
 def detector(num_queries: int = QUERIES) -> nn.Module:
     """R50 with random weights."""
     init_default_scope('mmdet')
-    config = cli.load_config(CONFIG, {}).model
+    config = load_config(CONFIG, {}).model
     config.backbone.init_cfg = None
     config.query_generator.num_queries = num_queries
     return MODELS.build(config)

@@ -34,7 +34,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import runner as mmengine_runner
 
 from benchmarks.side_by_side import ROOT
-from mmdet_dab import cli
+from mmdet_dab import cli, launch
 from mmdet_dab.checkpoints.loading import read_checkpoint
 from mmdet_dab.engine import latest_checkpoint
 from mmdet_dab.errors import UserError
@@ -191,7 +191,7 @@ def train(variant: Variant, work_dir: Path, rank: int, port: int) -> None:
         )
     # It asks the machine for compilers, which takes longer than the training run.
     mmengine_runner.collect_env = dict
-    cli.build_runner(config, launcher).train()
+    launch.build_runner(config, launcher).train()
 
 
 def start(variant: Variant, work_dir: Path) -> list[int]:
@@ -459,4 +459,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(cli.run(main))

@@ -81,9 +81,9 @@ def our_losses(device: str, counts: Sequence[int] | None = None) -> Any:
 
 def _our_head() -> Any:
     """The config of our head."""
-    from mmdet_dab import cli
+    from mmdet_dab.config import load_config
 
-    return cli.load_config('configs/dab_detr_r50_50e.py', {}).model.bbox_head
+    return load_config('configs/dab_detr_r50_50e.py', {}).model.bbox_head
 
 
 def _step(losses: Any, logits: Tensor, boxes: Tensor) -> Any:

@@ -10,6 +10,7 @@ of the picture in size. The photographs are parts of COCO's, or of others in fol
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from mmdet_dab import cli
 from mmdet_dab.datasets.synthetic_shapes import SyntheticShapes, write_coco
+from mmdet_dab.errors import UserError
 
 SHAPES = (dict(image_size=(240, 320)), dict(image_size=(320, 240)), dict(image_size=(280, 280)))
 #: Each is drawn as the outlined or the filled man.
@@ -152,13 +154,13 @@ def photographs_in(folder: Path) -> list[Path]:
     """All .jpg files, by name.
 
     Raises:
-        cli.UsageError: there is none.
+        UserError: there is none.
     """
     found = sorted(folder.glob('*.jpg'))
     if not found:
-        raise cli.UsageError(f'no .jpg file in {folder}: name the folder around it with --photographs')
+        raise UserError(f'no .jpg file in {folder}: name the folder around it with --photographs')
     return found
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(cli.run(main))

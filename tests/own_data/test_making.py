@@ -14,8 +14,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmdet_dab import cli
+from mmdet_dab import preflight
 from mmdet_dab.checkpoints import CheckpointError
+from mmdet_dab.config import load_config
 from mmdet_dab.errors import DataError
 from mmdet_dab.own_data import making
 from mmdet_dab.own_data.annotations import Annotations
@@ -35,8 +36,8 @@ from mmdet_dab.own_data.suggesting import (
 )
 from mmdet_dab.own_data.template import DataPaths, data_paths, way_from
 from mmdet_dab.registry import MODELS
+from tests.helpers.paths import CONFIGS
 from tests.own_data.drawn import Drawn, draw, voc, yolo
-from tests.paths import CONFIGS
 
 #: What each format says of every drawn picture: class, x y w h, and whether it is to be found.
 SQUARE, BAR = ('square', [4, 6, 16, 16], 0), ('bar', [30, 20, 28, 8], 0)
@@ -284,7 +285,7 @@ def test_what_a_recipe_cannot_find(drawn: Drawn, monkeypatch: pytest.MonkeyPatch
 
 
 def written_config(drawn: Drawn) -> Config:
-    return cli.load_config(str(drawn.folder / 'mine/cells.py'), {})
+    return load_config(str(drawn.folder / 'mine/cells.py'), {})
 
 
 @pytest.mark.parametrize('kind', ['coco', 'voc', 'yolo'])
@@ -309,8 +310,8 @@ def test_the_written_config_is_whole(drawn: Drawn, kind: str, capsys: pytest.Cap
     assert (cfg.train_cfg.max_epochs, cfg.batch_size) == (243, 4)
     assert cfg.default_hooks.ema.momentum == 0.01
     assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 1
-    cli.check_data(cfg, 'train', 'val', 'test')
-    cli.check_annotations(cfg, 'train', 'val', 'test')
+    preflight.check_data(cfg, 'train', 'val', 'test')
+    preflight.check_annotations(cfg, 'train', 'val', 'test')
     assert capsys.readouterr().err == ''
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -362,7 +363,7 @@ def test_a_link_to_the_data_keeps_its_name(drawn: Drawn, monkeypatch: pytest.Mon
     monkeypatch.chdir(here)
     data = Path('data')
     make(drawn.request(data / train.name, images=data / 'images', val=data / val.name, out=Path('cells.py')))
-    assert cli.load_config('cells.py', {}).data_root == 'data/'
+    assert load_config('cells.py', {}).data_root == 'data/'
 
 
 def test_bases_are_found_from_wherever_the_config_lies(drawn: Drawn):
@@ -375,7 +376,7 @@ def test_bases_are_found_from_wherever_the_config_lies(drawn: Drawn):
     drawn.folder.joinpath('moved').mkdir()
     for name in ('mine', 'repository'):
         (drawn.folder / name).rename(drawn.folder / 'moved' / name)
-    assert cli.load_config(str(drawn.folder / 'moved/mine/cells.py'), {}).model.backbone.depth == 18
+    assert load_config(str(drawn.folder / 'moved/mine/cells.py'), {}).model.backbone.depth == 18
     assert way_from(Path('/home/me'), Path('/data/configs')) == '/data/configs'
 
 

@@ -1,0 +1,60 @@
+"""Commands, run as a user does or within the test's own process."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmdet_dab import cli, commands
+from tests.helpers.paths import ROOT
+
+
+def run_tool(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a tool as a user does, in a process of its own and from another folder than the repository's."""
+    program = ['bash'] if name.endswith('.sh') else [sys.executable]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
+    environment.pop('MMDET_DAB_TRACEBACK', None)
+    command = [*program, str(ROOT / 'tools' / name), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def call(name: str, *arguments: object) -> None:
+    """Run a command in this process; errors come through as they are raised."""
+    module = commands.load(name)
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    module.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+class Commands:
+    """Runs commands in this process, with the exit codes and messages of the console command."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capfd = capfd
+        monkeypatch.setattr(sys, 'path', list(sys.path))
+        monkeypatch.delenv('MMDET_DAB_TRACEBACK', raising=False)
+        for variable in ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'):
+            monkeypatch.setenv(variable, '0')  # so that what the command sets is undone
+
+    def __call__(self, *arguments: object) -> str:
+        """What it prints on stdout and stderr; it must succeed."""
+        self.capfd.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        read = self.capfd.readouterr()
+        assert code == 0, read.err
+        return read.out + read.err
+
+    def error(self, *arguments: object, code: int = 2) -> str:
+        """The message that it ends with, which is the last line."""
+        self.capfd.readouterr()
+        assert cli.main([str(argument) for argument in arguments]) == code
+        error = self.capfd.readouterr().err
+        assert 'Traceback' not in error
+        line = error.splitlines()[-1]
+        assert line.startswith('error: ')
+        return line

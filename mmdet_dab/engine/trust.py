@@ -191,8 +191,8 @@ def _check_group(key: str, given: dict[str, Any], own: Mapping[str, Any]) -> Non
             given[name] = own[name]
         elif name != 'params' and not same_kind(given.get(name), own[name]):
             raise CheckpointError(
-                f'{key}.{name} of the checkpoint is {given.get(name)!r:.50}, not like {own[name]!r:.50}: it is damaged, '
-                f'or of another optimizer. {FROM_WEIGHTS}'
+                f'{key}.{name} of the checkpoint is {given.get(name)!r:.50}, not like {own[name]!r:.50}: it is '
+                f'damaged, or of another optimizer. {FROM_WEIGHTS}'
             )
 
 

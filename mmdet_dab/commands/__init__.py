@@ -19,6 +19,7 @@ NAMES = (
     'new-data',
     'convert',
     'export',
+    'run',
     'describe',
     'complexity',
     'mmdet-tool',

@@ -23,7 +23,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -127,7 +127,7 @@ class _MissingExtension(ModuleType):
         return missing_operation
 
 
-class _StandInFinder(MetaPathFinder):
+class _StandInFinder(MetaPathFinder, Loader):
     """Finds ``mmcv._ext`` where nobody else does: it stands last in ``sys.meta_path``."""
 
     def find_spec(

@@ -2,7 +2,7 @@
 from benchmarks.variants import initial_anchors
 
 page = 'docs/own_data.md'
-about = 'Drawn shapes, 600 steps of 8 pictures, AP on 200 others.'
+about = 'Drawn shapes, 600 steps of 8 images, AP on 200 others.'
 seeds = [0, 1, 2]
 config = 'configs/shapes/dab_detr_shapes_5min.py'
 train = dict(

@@ -1,4 +1,5 @@
-"""Time several candidates side by side: A B A B …, each in a process of its own, in one group on one machine.
+"""Time several candidates side by side: A B A B …, each in a process of its own, in one group on
+one machine.
 
 Only one works at a time, and every round visits all of them, so that whatever else the machine does
 meets them alike; ratios of medians then say more than seconds. A process of its own gives each its
@@ -127,7 +128,9 @@ def synchronise(device: str) -> None:
 
 
 def peak_gb(device: str) -> float:
-    """The most memory that this process held so far: of the GPU, or resident in main memory (Linux)."""
+    """The most memory that this process held so far: of the GPU, or resident in main memory
+    (Linux).
+    """
     if device != 'cpu':
         return torch.cuda.max_memory_allocated() / 2**30
     import resource
@@ -183,7 +186,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def keep(name: str, text: str, data: Any, publish: bool) -> None:
-    """Print a result, keep its figures as JSON, and put its text into the page, between the marks of its name.
+    """Print a result, keep its figures as JSON, and put its text into the page, between the marks
+    of its name.
 
     Args:
         name: of the result.
@@ -199,7 +203,9 @@ def keep(name: str, text: str, data: Any, publish: bool) -> None:
 
 
 def write_between_marks(page: Path, name: str, text: str) -> None:
-    """Put Markdown into a page, between the marks ``<!-- name: begin -->`` and ``<!-- name: end -->``."""
+    """Put Markdown into a page, between the marks ``<!-- name: begin -->`` and ``<!-- name: end
+    -->``.
+    """
     begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
     found = page.read_text()
     if begin not in found or end not in found:

@@ -1,4 +1,5 @@
-# Where anchors start, on blood cells: the recipe for them at less than their size, in a seventh of its epochs.
+# Where anchors start, on blood cells: the recipe for them at less than their size, in a seventh of
+# its epochs.
 from benchmarks.variants import initial_anchors
 
 page = 'docs/studies.md'

@@ -1,5 +1,6 @@
-# The same road on blood cells: the configs of configs/mix/road with the data of configs/custom/bccd_r18_c4_55e.py at
-# a fifth of their size, so that nine configs and three seeds fit into an hour.
+# The same road on blood cells: the configs of configs/mix/road with the data of
+# configs/custom/bccd_r18_c4_55e.py at a fifth of their size, so that nine configs and three seeds
+# fit into an hour.
 from benchmarks.variants import stations
 
 page = 'docs/convergence.md'

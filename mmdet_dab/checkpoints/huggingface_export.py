@@ -1,8 +1,8 @@
 """Our weights -> a folder that ``DabDetrForObjectDetection.from_pretrained`` reads.
 
-Their code is one detector, up to the settings in ``config.json``. :func:`detector` builds the same one
-from our parts (``configs/_base_/models/dab_detr_r50.py``). A detector that differs from it in anything
-that changes a prediction is refused; the message names the key that differs.
+Their code is one detector, up to the settings in ``config.json``. :func:`detector` builds the same
+one from our parts (``configs/_base_/models/dab_detr_r50.py``). A detector that differs from it in
+anything that changes a prediction is refused; the message names the key that differs.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def config(model: Any, classes: Sequence[str] | None = None) -> dict[str, Any]:
     """``config.json`` of a detector of ours.
 
     Raises:
-        CheckpointError: the detector computes something that theirs cannot; names the key and both values.
+        CheckpointError: the detector computes something that theirs cannot; names the key and both
+            values.
     """
     try:
         settings = _settings(model)
@@ -160,7 +161,9 @@ def _backbone(resnet: Any) -> dict[str, Any]:
 
 
 def detector(settings: Mapping[str, Any]) -> ConfigDict:
-    """Our config of the detector that their code builds from ``settings``, a part of ``config.json``."""
+    """Our config of the detector that their code builds from ``settings``, a part of
+    ``config.json``.
+    """
     config = Config.fromfile(CONFIGS / '_base_' / 'models' / 'dab_detr_r50.py', import_custom_modules=False)
     encoder, decoder = (_layer(settings, stack) for stack in ('encoder', 'decoder'))
     # They drop out hidden units of the encoder at the rate of its residual branches.
@@ -214,7 +217,9 @@ def _features(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
-    """What decides a prediction besides weights: types and plain attributes of all parts, by dotted key."""
+    """What decides a prediction besides weights: types and plain attributes of all parts, by dotted
+    key.
+    """
     return dict(_facts(model))
 
 
@@ -233,7 +238,9 @@ def _facts(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def preprocessing(preprocessor: Any, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``preprocessor_config.json``: resize as in the test, scale to 0..1, normalise, pad with a mask."""
+    """``preprocessor_config.json``: resize as in the test, scale to 0..1, normalise, pad with a
+    mask.
+    """
     sizes = [step['scale'] for step in pipeline if step['type'] == 'Resize' and step.get('keep_ratio')]
     settings: dict[str, Any] = {
         'image_processor_type': 'ConditionalDetrImageProcessor',

@@ -32,8 +32,8 @@ def config_name(state: Mapping[str, Tensor]) -> str | None:
         state: our state dict.
 
     Returns:
-        such as ``dab_detr_r50_3pat_50e.py``, whether or not there is such a file; None for a backbone or a
-        number of patterns that no published model has.
+        such as ``dab_detr_r50_3pat_50e.py``, whether or not there is such a file; None for a
+        backbone or a number of patterns that no published model has.
     """
     backbone = _backbone(state)
     patterns = len(state['query_generator.patterns']) if 'query_generator.patterns' in state else 0
@@ -69,7 +69,8 @@ def check_fits(conversion: Conversion, model: Mapping[str, Tensor], config: str)
         config: where the model comes from, for the message.
 
     Raises:
-        CheckpointError: names tensors that one side has and the other has not, or whose shapes differ.
+        CheckpointError: names tensors that one side has and the other has not, or whose shapes
+            differ.
     """
     state = conversion.state
     complaints = {
@@ -100,7 +101,8 @@ def _shape(tensor: Tensor) -> str:
 def match_weights(
     model: nn.Module, checkpoint: Mapping[str, Any], classes: Sequence[str] | None = None, *, whole: bool = False
 ) -> dict[str, Tensor]:
-    """The weights in a checkpoint that a model takes: unwrapped, renamed, with class rows matched by name.
+    """The weights in a checkpoint that a model takes: unwrapped, renamed, with class rows matched
+    by name.
 
     What differs is logged: classes in one line, every other kind of difference as a warning.
 
@@ -114,8 +116,8 @@ def match_weights(
         tensors for ``model.load_state_dict(..., strict=False)``.
 
     Raises:
-        CheckpointError: there are no weights; the checkpoint has nothing in common with the model; or ``whole``
-            and tensors or classes are missing.
+        CheckpointError: there are no weights; the checkpoint has nothing in common with the model;
+            or ``whole`` and tensors or classes are missing.
     """
     found = stored_weights({key: checkpoint[key] for key in checkpoint if key != 'meta'})
     if found is None:

@@ -33,17 +33,19 @@ def read_source(source: str | Path) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, source: str | Path, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """Load all weights of a model, for prediction; a model that would keep random weights is refused.
+    """Load all weights of a model, for prediction; a model that would keep random weights is
+    refused.
 
     Args:
         model: of ours or of mmdet, on the CPU or a GPU.
         source: see :func:`read_source`.
-        classes: names of the model's class rows. Where the checkpoint has another number of them, rows are
-            matched by name; otherwise the rows, and their names, are those of the checkpoint.
+        classes: names of the model's class rows. Where the checkpoint has another number of them,
+            rows are matched by name; otherwise the rows, and their names, are those of the
+            checkpoint.
 
     Returns:
-        what the checkpoint says of its dataset: ``classes``, the names by class row of the model, and
-        perhaps ``palette``; empty if it says nothing.
+        what the checkpoint says of its dataset: ``classes``, the names by class row of the model,
+        and perhaps ``palette``; empty if it says nothing.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or does not fit the model.

@@ -14,6 +14,7 @@ from mmdet_dab.checkpoints.class_rows import class_tensors, describe_classes, fi
 from mmdet_dab.checkpoints.layout import Conversion
 from mmdet_dab.checkpoints.unwrap import stored_weights, without_prefix
 from mmdet_dab.errors import CheckpointError, listed, plural
+from mmdet_dab.models.layers import current_names
 
 #: Blocks of the third stage -> name in the configs' file names; for a Swin with its width.
 RESNETS = {6: 'r50', 23: 'r101'}
@@ -99,7 +100,7 @@ def _shape(tensor: Tensor) -> str:
 def match_weights(
     model: nn.Module, checkpoint: Mapping[str, Any], classes: Sequence[str] | None = None, *, whole: bool = False
 ) -> dict[str, Tensor]:
-    """The weights in a checkpoint that a model takes, unwrapped, with class rows matched by name.
+    """The weights in a checkpoint that a model takes: unwrapped, renamed, with class rows matched by name.
 
     What differs is logged: classes in one line, every other kind of difference as a warning.
 
@@ -120,7 +121,7 @@ def match_weights(
     if found is None:
         raise CheckpointError(f'the checkpoint holds no tensors by name (its keys: {listed(checkpoint) or "none"})')
     own = model.state_dict()
-    state = without_prefix(found[0], own, least=1 + len(own) // 2) or found[0]
+    state = current_names(model, without_prefix(found[0], own, least=1 + len(own) // 2) or found[0])
     old_classes = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
     names = [name for name in class_tensors(model) if name in state]
     if names and classes is not None and (old_classes is None or tuple(old_classes) != tuple(classes)):

@@ -18,6 +18,7 @@ from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.imagenet_wheel import ImageNetWheel
 from mmdet_dab.models.init import BoxesAtReferences, DirectedAttention, UnitPositionScale
@@ -33,6 +34,7 @@ from mmdet_dab.models.positional_query import (
     DeformablePositionalQuery,
     LearnedPositionalQuery,
 )
+from mmdet_dab.models.quality_loss import MatchabilityLoss
 from mmdet_dab.models.query_generator import (
     AnchorQueryGenerator,
     LearnedQueryGenerator,
@@ -85,6 +87,7 @@ __all__ = [
     'FrozenBatchNorm',
     'GIoUCost',
     'GridAnchors',
+    'GroupQueryGenerator',
     'HungarianMatcher',
     'ImageNetWheel',
     'ImageTokenizer',
@@ -92,6 +95,7 @@ __all__ = [
     'LayerScale',
     'LearnedPositionalQuery',
     'LearnedQueryGenerator',
+    'MatchabilityLoss',
     'MatrixNMS',
     'NormalAnchors',
     'PredictedPointQueryGenerator',

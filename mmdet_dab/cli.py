@@ -30,8 +30,8 @@ from mmdet_dab import registry
 from mmdet_dab.checkpoints.loading import read_checkpoint
 from mmdet_dab.errors import UserError
 from mmdet_dab.hooks import NotFiniteError
-from mmdet_dab.own_data.config_checks import check_config
-from mmdet_dab.own_data.findings import stop_at_faults
+from mmdet_dab.data.checks.config import check_config
+from mmdet_dab.data.checks.finding import stop_at_faults
 
 TRACEBACK = 'MMDET_DAB_TRACEBACK'
 

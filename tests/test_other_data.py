@@ -10,7 +10,7 @@ import pytest
 from benchmarks import other_data
 from benchmarks.other_data import CHESSMEN, draw_chess, draw_shapes, photographs_in, touch
 from mmdet_dab.cli import UsageError
-from mmdet_dab.own_data.coco import read_coco
+from mmdet_dab.data.coco import read_coco
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import mmdet_dab  # noqa: F401  (makes mmdet importable without a compiled mmcv)
 
 # isort: split
 from mmdet_dab import cli
-from mmdet_dab.own_data.making import Request, make
-from mmdet_dab.own_data.reading import FORMATS
+from mmdet_dab.data.new_dataset import Request, make
+from mmdet_dab.data.formats import FORMATS
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 

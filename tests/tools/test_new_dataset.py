@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_dab import cli
-from tests.own_data.drawn import Drawn, draw
+from tests.helpers.drawn import Drawn, draw
 from tests.tools.test_tools import load_tool
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.images import PictureFolder
 from mmdet_dab.errors import DataError
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.image_files import PictureFolder
 
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 

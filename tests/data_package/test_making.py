@@ -16,16 +16,14 @@ from mmengine.config import Config
 
 from mmdet_dab import cli
 from mmdet_dab.checkpoints import CheckpointError
-from mmdet_dab.errors import DataError
-from mmdet_dab.own_data import making
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.image_files import PictureFolder
-from mmdet_dab.own_data.making import make
-from mmdet_dab.own_data.measuring import Measures, Resizing, measure
-from mmdet_dab.own_data.reading import detect_format, read
-from mmdet_dab.own_data.splitting import split_by_share
-from mmdet_dab.own_data.starting import SCRATCH, Start
-from mmdet_dab.own_data.suggesting import (
+from mmdet_dab.data import new_dataset
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.base_model import SCRATCH, Start
+from mmdet_dab.data.config_writer import DataPaths, data_paths, way_from
+from mmdet_dab.data.formats import detect_format, read
+from mmdet_dab.data.images import PictureFolder
+from mmdet_dab.data.new_dataset import make
+from mmdet_dab.data.recipe import (
     suggest,
     suggest_anchor_sizes,
     suggest_epochs,
@@ -33,9 +31,11 @@ from mmdet_dab.own_data.suggesting import (
     suggest_queries,
     suggest_scale,
 )
-from mmdet_dab.own_data.template import DataPaths, data_paths, way_from
+from mmdet_dab.data.split import split_by_share
+from mmdet_dab.data.statistics import Measures, Resizing, measure
+from mmdet_dab.errors import DataError
 from mmdet_dab.registry import MODELS
-from tests.own_data.drawn import Drawn, draw, voc, yolo
+from tests.helpers.drawn import Drawn, draw, voc, yolo
 from tests.paths import CONFIGS
 
 #: What each format says of every drawn picture: class, x y w h, and whether it is to be found.
@@ -264,7 +264,7 @@ def test_more_predictions_than_queries_and_classes_can_give_are_not_asked_for():
 
 def test_what_a_recipe_cannot_find(drawn: Drawn, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """120 objects of 4 × 4 pixels on one picture: 240 queries find them, COCO's AP counts 100, the stride is 16."""
-    monkeypatch.setattr(making, 'draw_sheet', lambda *_: None)
+    monkeypatch.setattr(new_dataset, 'draw_sheet', lambda *_: None)
     box = dict(category_id=1, area=16, iscrowd=0)
     crowd = [dict(box, id=100 + n, image_id=1, bbox=[n % 60, n // 3, 4, 4]) for n in range(120)]
     make(
@@ -323,7 +323,7 @@ def test_the_written_config_is_whole(drawn: Drawn, kind: str, capsys: pytest.Cap
 
 
 def test_objects_of_very_different_sizes_get_anchors_of_six(drawn: Drawn, monkeypatch: Any):
-    monkeypatch.setattr(making, 'draw_sheet', lambda *_: None)
+    monkeypatch.setattr(new_dataset, 'draw_sheet', lambda *_: None)
     box = dict(category_id=1, area=1, iscrowd=0)
     specks = [dict(box, id=100 + n, image_id=1 + n % 8, bbox=[n % 60, 40, 1, 1]) for n in range(16)]
     make(drawn.request(drawn.coco(change=lambda content: content['annotations'].extend(specks))))
@@ -354,7 +354,7 @@ def test_data_that_have_no_folder_in_common():
 
 
 def test_a_link_to_the_data_keeps_its_name(drawn: Drawn, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(making, 'draw_sheet', lambda *_: None)
+    monkeypatch.setattr(new_dataset, 'draw_sheet', lambda *_: None)
     here = drawn.folder / 'here'
     here.mkdir()
     (here / 'data').symlink_to(drawn.folder)
@@ -416,7 +416,7 @@ def test_starting_from_a_checkpoint(drawn: Drawn, checkpoint: Path, capsys: pyte
 
 
 def test_a_checkpoint_with_too_few_queries_gets_new_anchors(drawn: Drawn, checkpoint: Path, monkeypatch: Any):
-    monkeypatch.setattr(making, 'draw_sheet', lambda *_: None)
+    monkeypatch.setattr(new_dataset, 'draw_sheet', lambda *_: None)
     box = dict(category_id=1, area=4, iscrowd=0)
     crowd = [dict(box, id=100 + n, image_id=1, bbox=[n, 1, 2, 2]) for n in range(40)]
     annotations = drawn.coco(change=lambda content: content['annotations'].extend(crowd))
@@ -437,7 +437,7 @@ def test_a_checkpoint_of_another_model_is_refused(drawn: Drawn, checkpoint: Path
 
 
 def test_the_r50_config_is_the_base_for_its_weights(drawn: Drawn, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(making, 'draw_sheet', lambda *_: None)
+    monkeypatch.setattr(new_dataset, 'draw_sheet', lambda *_: None)
     model = MODELS.build(Config.fromfile(CONFIGS / 'dab_detr_r50_50e.py').model)
     torch.save(dict(state_dict=model.state_dict()), drawn.folder / 'r50.pth')
     make(drawn.request(drawn.coco(), checkpoint=drawn.folder / 'r50.pth'))

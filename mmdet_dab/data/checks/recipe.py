@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.checking import check_queries, objects_per_picture
-from mmdet_dab.own_data.findings import Finding
-from mmdet_dab.own_data.suggesting import Recipe
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.checks.annotations import check_queries, objects_per_picture
+from mmdet_dab.data.checks.finding import Finding
+from mmdet_dab.data.recipe import Recipe
 
 #: Above this share of objects smaller than the stride, the AP will be low whatever is done.
 MANY = 0.1

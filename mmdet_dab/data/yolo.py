@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.images import PictureFolder
+from mmdet_dab.data.voc import assemble
 from mmdet_dab.errors import DataError, listed
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.image_files import PictureFolder
-from mmdet_dab.own_data.voc import assemble
 
 #: Text files in a folder of labels that are none; what they are called elsewhere is up to their tools.
 NO_LABELS = ('classes.txt', 'labels.txt', 'notes.txt', 'readme.txt', 'train.txt', 'val.txt', 'valid.txt', 'test.txt')

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdet_dab.own_data.measuring import Measures, Resizing
-from mmdet_dab.own_data.starting import Start
+from mmdet_dab.data.base_model import Start
+from mmdet_dab.data.statistics import Measures, Resizing
 
 #: Objects of the 5th percentile shall cover this many strides of the feature map, those of the median more.
 STRIDES_SMALL, STRIDES_MEDIAN = 1.0, 2.5

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmdet_dab.own_data.starting import Start
-from mmdet_dab.own_data.suggesting import EMA_WARM_UP, Recipe
+from mmdet_dab.data.base_model import Start
+from mmdet_dab.data.recipe import EMA_WARM_UP, Recipe
 
 LINE = 118
 #: Colours that are told apart on most pictures; more are made as they are needed.

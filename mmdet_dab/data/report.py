@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmdet_dab.own_data.findings import Finding
-from mmdet_dab.own_data.measuring import Measures, Resizing
+from mmdet_dab.data.checks.finding import Finding
+from mmdet_dab.data.statistics import Measures, Resizing
 
 #: Classes that have a row of their own; of more, the rarest and the commonest are shown.
 MOST_CLASSES = 20

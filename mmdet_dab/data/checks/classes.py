@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.checks.annotations import check_classes, did_you_mean
+from mmdet_dab.data.checks.finding import Finding
 from mmdet_dab.errors import DataError, listed
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.checking import check_classes, did_you_mean
-from mmdet_dab.own_data.findings import Finding
 
 
 def choose_classes(

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.checks.finding import Finding
 from mmdet_dab.errors import listed
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.findings import Finding
 
 #: A share of faulty boxes above which the fault lies in the whole file, not in a few boxes.
 SYSTEMATIC = 0.05

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.checking import objects_per_picture
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.checks.annotations import objects_per_picture
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.own_data.drawn import Drawn, draw
+from tests.helpers.drawn import Drawn, draw
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from mmdet.datasets import CocoDataset
 
+from mmdet_dab.data.checks import config as config_checks
+from mmdet_dab.data.checks.config import check_config
 from mmdet_dab.errors import DataError
-from mmdet_dab.own_data import config_checks
-from mmdet_dab.own_data.config_checks import check_config
-from tests.own_data.drawn import Drawn
+from tests.helpers.drawn import Drawn
 
 MODEL = dict(query_generator=dict(num_queries=10), bbox_head=dict(num_classes=2, max_per_img=10))
 

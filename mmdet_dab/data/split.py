@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.images import same_content
 from mmdet_dab.errors import DataError
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.image_files import same_content
 
 #: Orders that are tried for one that has every class on both sides.
 TRIES = 100

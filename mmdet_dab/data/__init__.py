@@ -4,7 +4,7 @@
 names.
 """
 
+from mmdet_dab.data.annotations import Annotations
 from mmdet_dab.errors import DataError
-from mmdet_dab.own_data.annotations import Annotations
 
 __all__ = ['Annotations', 'DataError']

@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.base_model import Start, from_checkpoint, from_scratch
+from mmdet_dab.data.checks.annotations import check_annotations, check_categories
+from mmdet_dab.data.checks.classes import choose_classes
+from mmdet_dab.data.checks.finding import Finding, stop_at_faults
+from mmdet_dab.data.checks.images import check_pictures, check_repeated_pictures, check_unlisted
+from mmdet_dab.data.checks.recipe import check_recipe
+from mmdet_dab.data.config_writer import config_text, data_paths
+from mmdet_dab.data.formats import detect_format, read
+from mmdet_dab.data.images import PictureFolder
+from mmdet_dab.data.recipe import Recipe, suggest
+from mmdet_dab.data.report import findings_text, table
+from mmdet_dab.data.sample_sheet import draw_sheet
+from mmdet_dab.data.split import split_by_list, split_by_share
+from mmdet_dab.data.statistics import measure
 from mmdet_dab.errors import DataError
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.checking import check_annotations, check_categories
-from mmdet_dab.own_data.checking_pictures import check_pictures, check_repeated_pictures, check_unlisted
-from mmdet_dab.own_data.checking_recipe import check_recipe
-from mmdet_dab.own_data.classes import choose_classes
-from mmdet_dab.own_data.findings import Finding, stop_at_faults
-from mmdet_dab.own_data.image_files import PictureFolder
-from mmdet_dab.own_data.measuring import measure
-from mmdet_dab.own_data.reading import detect_format, read
-from mmdet_dab.own_data.sheet import draw_sheet
-from mmdet_dab.own_data.splitting import split_by_list, split_by_share
-from mmdet_dab.own_data.starting import Start, from_checkpoint, from_scratch
-from mmdet_dab.own_data.suggesting import Recipe, suggest
-from mmdet_dab.own_data.table import findings_text, table
-from mmdet_dab.own_data.template import config_text, data_paths
 
 
 @dataclass(frozen=True)

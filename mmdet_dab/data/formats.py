@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.coco import fill_in, read_coco
+from mmdet_dab.data.images import PictureFolder
+from mmdet_dab.data.voc import read_voc
+from mmdet_dab.data.yolo import label_files, read_yolo
 from mmdet_dab.errors import DataError, listed
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.coco import fill_in, read_coco
-from mmdet_dab.own_data.image_files import PictureFolder
-from mmdet_dab.own_data.voc import read_voc
-from mmdet_dab.own_data.yolo import label_files, read_yolo
 
 FORMATS = ('coco', 'voc', 'yolo')
 

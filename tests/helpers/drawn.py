@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmdet_dab.own_data.making import Request
+from mmdet_dab.data.new_dataset import Request
 from tests.paths import CONFIGS
 
 WIDTH, HEIGHT = 64, 48

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmdet_dab.data.annotations import Annotations
 from mmdet_dab.errors import DataError, listed
-from mmdet_dab.own_data.annotations import Annotations
 
 #: What each list must have. What else COCO's API asks for can be filled in.
 NEEDED = {

@@ -16,11 +16,11 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.checking import objects_per_picture
-from mmdet_dab.own_data.image_files import read_header
-from mmdet_dab.own_data.measuring import Resizing
-from mmdet_dab.own_data.template import COLOURS, palette
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.checks.annotations import objects_per_picture
+from mmdet_dab.data.config_writer import COLOURS, palette
+from mmdet_dab.data.images import read_header
+from mmdet_dab.data.statistics import Resizing
 
 COLUMNS, TRAIN_PICTURES, VAL_PICTURES = 4, 8, 4
 #: With more objects on a picture their names would hide it; the colours tell, unless there are too many.

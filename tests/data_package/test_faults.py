@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_dab.data import new_dataset
+from mmdet_dab.data.new_dataset import make
 from mmdet_dab.errors import DataError
-from mmdet_dab.own_data import making
-from mmdet_dab.own_data.making import make
-from tests.own_data.drawn import Drawn, draw, voc, yolo
+from tests.helpers.drawn import Drawn, draw, voc, yolo
 
 Content = dict[str, Any]
 
@@ -24,7 +24,7 @@ Content = dict[str, Any]
 @pytest.fixture(autouse=True)
 def _no_sheet(monkeypatch: pytest.MonkeyPatch):
     """It is looked at in test_making.py."""
-    monkeypatch.setattr(making, 'draw_sheet', lambda *_: None)
+    monkeypatch.setattr(new_dataset, 'draw_sheet', lambda *_: None)
 
 
 def complaint(drawn: Drawn, annotations: Path, **options: Any) -> str:

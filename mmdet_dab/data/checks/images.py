@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.findings import Finding
-from mmdet_dab.own_data.image_files import ABSENT, PictureFolder, read_header, same_content
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.checks.finding import Finding
+from mmdet_dab.data.images import ABSENT, PictureFolder, read_header, same_content
 
 #: Names of orientations that no size tells.
 MIRRORED_OR_UPSIDE_DOWN = (2, 3, 4)

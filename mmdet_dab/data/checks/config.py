@@ -11,11 +11,11 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.checks.annotations import check_annotations, check_categories, check_classes, check_queries
+from mmdet_dab.data.checks.finding import Finding
+from mmdet_dab.data.coco import check_complete, read_coco
 from mmdet_dab.errors import DataError, listed
-from mmdet_dab.own_data.annotations import Annotations
-from mmdet_dab.own_data.checking import check_annotations, check_categories, check_classes, check_queries
-from mmdet_dab.own_data.coco import check_complete, read_coco
-from mmdet_dab.own_data.findings import Finding
 
 #: Larger files are read for their categories only, so that a start takes a second or two: 10 MB take half a second.
 LARGEST = 20_000_000

@@ -1,9 +1,9 @@
-"""Pictures and their boxes in memory, in the words of COCO, whatever format they were read from."""
+"""Images and their boxes in memory, in COCO's words, whatever format they were read from."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,21 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from mmdet_dab.errors import DataError
-
 
 @dataclass(frozen=True)
 class Annotations:
-    """One split of a data set.
+    """One split of a dataset.
 
     Attributes:
         source: the file or folder that it was read from.
-        images: COCO's: ``id``, ``file_name`` relative to the folder of pictures, ``width``, ``height``.
-        objects: COCO's annotations: ``id``, ``image_id``, ``category_id``, ``bbox`` (x y w h in pixels), ``area``,
-            ``iscrowd``.
-        categories: COCO's: ``id``, ``name``; label i of a training is the i-th of them that the config names.
-        places: where each object stands in the source, such as ``cell.xml, object 3``; None: its id says it.
-        filled: what was converted or filled in, in words; if anything was, it must be written to be used.
+        images: COCO's: ``id``, ``file_name`` relative to the image folder, ``width``, ``height``.
+        objects: COCO's annotations: ``id``, ``image_id``, ``category_id``, ``bbox`` (x y w h in
+            pixels), ``area``, ``iscrowd``.
+        categories: COCO's: ``id``, ``name``. Label i of a training run is the i-th of them that
+            the config names.
+        places: where each object stands in the source, such as ``cell.xml, object 3``; None: its
+            id says it.
+        changes: what was converted or filled in, in words. If anything was, the data must be
+            written to be used.
+        unsized: ids of the images whose size the source does not state.
     """
 
     source: Path
@@ -33,36 +35,59 @@ class Annotations:
     objects: list[dict[str, Any]]
     categories: list[dict[str, Any]]
     places: Sequence[str] | None = None
-    filled: list[str] = field(default_factory=list)
+    changes: Sequence[str] = ()
+    unsized: Collection[Any] = field(default_factory=frozenset)
+
+    @classmethod
+    def numbered(
+        cls,
+        folder: Path,
+        images: list[dict[str, Any]],
+        found: Sequence[tuple[int, str, Mapping[str, Any], str]],
+        names: Sequence[str],
+        changes: Sequence[str],
+        unsized: Collection[int],
+    ) -> Annotations:
+        """Number objects and classes from 1; classes that are not in ``names`` come behind them.
+
+        Args:
+            folder: where it was read.
+            images: COCO's.
+            found: of each object the image id, the class name, ``bbox`` and ``iscrowd``, the place.
+            names: of the classes, in order.
+            changes, unsized: see the class.
+        """
+        others = sorted({name for _, name, _, _ in found} - set(names))
+        categories = [dict(id=number, name=name) for number, name in enumerate([*names, *others], start=1)]
+        ids = {category['name']: category['id'] for category in categories}
+        objects = [
+            dict(box, id=number, image_id=image, category_id=ids[name], area=box['bbox'][2] * box['bbox'][3])
+            for number, (image, name, box, _) in enumerate(found, start=1)
+        ]
+        return cls(folder, images, objects, categories, [place for *_, place in found], changes, unsized)
 
     @cached_property
     def boxes(self) -> np.ndarray:
-        """(N, 4) float64, x y w h in pixels; rows of objects without four numbers are refused.
-
-        Raises:
-            DataError: names the first object whose ``bbox`` is not four numbers.
-        """
-        try:
-            boxes = np.array([item['bbox'] for item in self.objects], dtype=np.float64).reshape(-1, 4)
-        except (TypeError, ValueError):
-            boxes = np.empty((0, 4))
-        if len(boxes) != len(self.objects):
-            wrong = next(index for index, item in enumerate(self.objects) if not _is_box(item['bbox']))
-            raise DataError(
-                f'{self.source}: bbox of {self.place(wrong)} is {self.objects[wrong]["bbox"]!r}: four numbers '
-                'x, y, w, h in pixels are needed'
-            )
-        return boxes
+        """(N, 4) float64, x y w h in pixels; NaN where ``bbox`` is not four numbers."""
+        nothing = (np.nan,) * 4
+        rows = [item['bbox'] if is_box(item.get('bbox')) else nothing for item in self.objects]
+        return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
     @cached_property
     def image_index(self) -> np.ndarray:
-        """(N,) int: row in ``images`` of each object's picture, −1 for a picture that is not listed."""
+        """(N,) int: row in ``images`` of each object's image, −1 for an image that is not listed."""
         rows = {image['id']: row for row, image in enumerate(self.images)}
         return np.array([rows.get(item['image_id'], -1) for item in self.objects], dtype=np.int64)
 
     @cached_property
+    def category_index(self) -> np.ndarray:
+        """(N,) int: row in ``categories`` of each object's, −1 for one that is not listed."""
+        rows = {category['id']: row for row, category in enumerate(self.categories)}
+        return np.array([rows.get(item['category_id'], -1) for item in self.objects], dtype=np.int64)
+
+    @cached_property
     def sizes(self) -> np.ndarray:
-        """(I, 2) float64, width and height of the pictures."""
+        """(I, 2) float64, width and height of the images, pixels."""
         return np.array([(image['width'], image['height']) for image in self.images], dtype=np.float64).reshape(-1, 2)
 
     @cached_property
@@ -77,8 +102,15 @@ class Annotations:
     def labels(self, classes: Sequence[str]) -> np.ndarray:
         """(N,) int: place of each object's class in ``classes``, −1 for another class."""
         places = {name: place for place, name in enumerate(classes)}
-        label = {category['id']: places.get(category['name'], -1) for category in self.categories}
-        return np.array([label.get(item['category_id'], -1) for item in self.objects], dtype=np.int64)
+        by_category = np.array([*(places.get(name, -1) for name in self.names()), -1], dtype=np.int64)
+        return by_category[self.category_index]
+
+    def objects_per_image(self, classes: Sequence[str] | None = None) -> np.ndarray:
+        """(I,) int: objects to be found on each image, of ``classes`` or of all."""
+        valid = self.counted & (self.image_index >= 0)
+        if classes is not None:
+            valid &= self.labels(classes) >= 0
+        return np.bincount(self.image_index[valid], minlength=len(self.images))
 
     def place(self, index: int) -> str:
         """Where an object stands: the words for messages."""
@@ -89,19 +121,32 @@ class Annotations:
             f' of {self.images[row]["file_name"]}' if row >= 0 else ''
         )
 
+    def image(self, row: int) -> str:
+        """An image's name and id: the words for messages."""
+        image = self.images[row]
+        return f'{image["file_name"]} of id {image["id"]!r}'
+
     def select(self, rows: Collection[int], objects: Collection[int] | None = None) -> Annotations:
-        """The same with some of the pictures, and some of the objects on them.
+        """The same with some of the images, and some of the objects on them.
 
         Args:
             rows: indices into ``images``.
             objects: indices into ``objects``; None: all.
         """
-        images = [self.images[row] for row in sorted(set(rows))]
-        wanted = {image['id'] for image in images}
-        chosen = range(len(self.objects)) if objects is None else sorted(set(objects))
-        kept = [index for index in chosen if self.objects[index]['image_id'] in wanted]
-        places = None if self.places is None else [self.places[index] for index in kept]
-        return replace(self, images=images, objects=[self.objects[index] for index in kept], places=places)
+        wanted_rows = np.zeros(len(self.images) + 1, dtype=bool)  # the last one: of no listed image
+        wanted_rows[list(rows)] = True
+        wanted = wanted_rows[self.image_index]
+        if objects is not None:
+            chosen = np.zeros(len(self.objects), dtype=bool)
+            chosen[list(objects)] = True
+            wanted &= chosen
+        kept = np.flatnonzero(wanted).tolist()
+        return replace(
+            self,
+            images=[self.images[row] for row in np.flatnonzero(wanted_rows[:-1]).tolist()],
+            objects=[self.objects[index] for index in kept],
+            places=None if self.places is None else [self.places[index] for index in kept],
+        )
 
     def with_categories(self, names: Sequence[str]) -> Annotations:
         """The same with categories ``names``, numbered from 1; every name in use must be among them."""
@@ -117,5 +162,10 @@ class Annotations:
         path.write_text(json.dumps(content), encoding='utf-8')
 
 
-def _is_box(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(isinstance(part, (int, float)) for part in value)
+def is_box(value: Any) -> bool:
+    """Whether it is four numbers, finite or not."""
+    return isinstance(value, (list, tuple)) and len(value) == 4 and all(map(_is_number, value))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)

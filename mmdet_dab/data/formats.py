@@ -1,4 +1,4 @@
-"""Whatever format a data set is in, and finding out which."""
+"""One split in whatever format it is: which it is, and reading it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.coco import fill_in, read_coco
-from mmdet_dab.data.images import PictureFolder
-from mmdet_dab.data.voc import read_voc
+from mmdet_dab.data.coco import complete, read_coco
+from mmdet_dab.data.files import files_below
+from mmdet_dab.data.images import ImageFolder
+from mmdet_dab.data.voc import annotation_files, read_voc
 from mmdet_dab.data.yolo import label_files, read_yolo
 from mmdet_dab.errors import DataError, listed
 
@@ -24,48 +25,47 @@ def detect_format(path: Path) -> str:
     if path.is_file():
         if path.suffix.lower() == '.json':
             return 'coco'
-        raise DataError(f'{path} is a file, but no .json of COCO; for VOC and YOLO, give the folder of their files')
+        raise DataError(f'{path}: it is a file, but not a .json of COCO. For VOC and YOLO, give the folder of files.')
     if not path.is_dir():
-        raise DataError(f'{path} does not exist: give a .json file of COCO, or the folder of VOC or YOLO files')
-    kinds = {'voc': next(path.rglob('*.xml'), None), 'yolo': next(iter(label_files(path)), None)}
-    found = [kind for kind, file in kinds.items() if file is not None]
+        raise DataError(f'{path}: it does not exist. Give a .json file of COCO, or the folder of VOC or YOLO files.')
+    found = [kind for kind, files in (('voc', annotation_files(path)), ('yolo', label_files(path))) if files]
     if len(found) == 1:
         return found[0]
     if found:
-        raise DataError(f'{path} holds .xml and .txt files: say by --format which are the annotations')
-    json_files = sorted(path.rglob('*.json'))
+        raise DataError(f'{path}: it holds .xml and .txt files. Say by --format which are the annotations.')
+    json_files = files_below(path, ('.json',))
     if json_files:
-        raise DataError(f'{path} is a folder with .json files, give the one with the annotations: {listed(json_files)}')
-    raise DataError(f'{path} holds neither .json (COCO) nor .xml (VOC) nor .txt files (YOLO)')
+        raise DataError(f'{path}: it is a folder with .json files. Give the annotation file: {listed(json_files)}')
+    raise DataError(f'{path}: it holds neither .json (COCO) nor .xml (VOC) nor .txt files (YOLO). Check the folder.')
 
 
 def read(
-    path: Path, kind: str, pictures: PictureFolder, classes: Sequence[str] | None, shared_pictures: bool = False
+    path: Path, kind: str, images: ImageFolder, classes: Sequence[str] | None, shared_images: bool = False
 ) -> Annotations:
     """Read one split, complete with what mmdet needs.
 
     Args:
         path: a file or folder.
         kind: one of :data:`FORMATS`.
-        pictures: where they lie.
-        classes: names that were asked for, in order; for VOC the order of labels, for YOLO the names of the numbers.
-        shared_pictures: the folder holds pictures of other splits, too.
+        images: where they lie.
+        classes: names that were asked for, in order; for VOC the order of labels, for YOLO the
+            names of the numbers.
+        shared_images: the folder holds images of other splits, too.
 
     Raises:
         DataError: something cannot be read; names the file.
     """
     if kind == 'coco':
         if not path.is_file():
-            raise DataError(f'{path} is not a file: for COCO, give the .json file')
-        return fill_in(read_coco(path), pictures.size)
+            raise DataError(f'{path}: it is not a file. For COCO, give the .json file.')
+        return complete(read_coco(path), images.size)
     if not path.is_dir():
-        raise DataError(f'{path} is not a folder: for {kind.upper()}, give the folder of its files')
+        raise DataError(f'{path}: it is not a folder. For {kind.upper()}, give the folder of its files.')
     if kind == 'voc':
-        data = read_voc(path, pictures, classes)
-        suffix = '.xml'
+        data = read_voc(path, images, classes)
     else:
-        data = read_yolo(path, pictures, classes, every_picture=not shared_pictures)
-        suffix = '.txt'
+        data = read_yolo(path, images, classes, every_image=not shared_images)
     if not data.images:
-        raise DataError(f'{path} holds no {suffix} file, or {pictures.folder} no picture')
+        suffix = '.xml' if kind == 'voc' else '.txt'
+        raise DataError(f'{path}: it holds no {suffix} file, or {images.folder} no image. Check both folders.')
     return data

@@ -1,4 +1,4 @@
-"""From figures to a recipe. Every rule stands here, and every choice says by what it was made."""
+"""From the numbers of a dataset to a recipe. Every rule stands here, and every choice says by what it was made."""
 
 from __future__ import annotations
 

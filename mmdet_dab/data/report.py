@@ -1,4 +1,4 @@
-"""What was seen, as a table for the terminal and the report."""
+"""What was seen of a dataset, as text for the terminal and the report."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmdet_dab.data.checks.finding import Finding
-from mmdet_dab.data.statistics import Measures, Resizing
+from mmdet_dab.data.statistics import Resizing, Statistics
 
 #: Classes that have a row of their own; of more, the rarest and the commonest are shown.
 MOST_CLASSES = 20
 
 
-def table(splits: dict[str, Measures], classes: Sequence[str], resizing: Resizing, stride: int) -> str:
-    """Rows of figures, a column for each split.
+def table(splits: dict[str, Statistics], classes: Sequence[str], resizing: Resizing, stride: int) -> str:
+    """Rows of numbers, a column for each split.
 
     Args:
         splits: by name, such as ``train`` and ``val``.
         classes: by label.
-        resizing: of the training.
+        resizing: of the training run.
         stride: of the model's feature map, pixels.
     """
     rows: list[tuple[str, list[str]]] = [('', list(splits))]
@@ -27,32 +27,32 @@ def table(splits: dict[str, Measures], classes: Sequence[str], resizing: Resizin
     def row(label: str, *cells: str) -> None:
         rows.append((label, list(cells)))
 
-    measures = list(splits.values())
-    row('pictures', *(f'{len(one.sizes):,}' for one in measures))
-    row('  without objects', *(f'{(one.counts == 0).sum():,}' for one in measures))
-    row('  median size', *('{}×{}'.format(*one.typical_size()) for one in measures))
-    row('  longer side', *(_span(one.sizes.max(axis=1), 'px') for one in measures))
-    row('objects', *(f'{len(one.objects):,}' for one in measures))
-    row('  on a picture, median and most', *(f'{np.median(one.counts):.0f}, {one.counts.max()}' for one in measures))
-    if any(one.ignored for one in measures):
-        row('  crowds and difficult ones, ignored', *(f'{one.ignored:,}' for one in measures))
-    row('of a class, on how many pictures', *('' for _ in measures))
-    for label in _shown(measures[0]):
-        cells = [f'{one.per_class[label]:,} on {one.pictures_per_class[label]:,}' for one in measures]
+    statistics = list(splits.values())
+    row('images', *(f'{len(one.sizes):,}' for one in statistics))
+    row('  without objects', *(f'{(one.counts == 0).sum():,}' for one in statistics))
+    row('  median size', *('{}×{}'.format(*one.typical_size()) for one in statistics))
+    row('  longer side', *(_span(one.sizes.max(axis=1), 'px') for one in statistics))
+    row('objects', *(f'{len(one.objects):,}' for one in statistics))
+    row('  on an image, median and most', *(f'{np.median(one.counts):.0f}, {one.counts.max()}' for one in statistics))
+    if any(one.ignored for one in statistics):
+        row('  crowds and difficult ones, ignored', *(f'{one.ignored:,}' for one in statistics))
+    row('of a class, on how many images', *('' for _ in statistics))
+    for label in _shown(statistics[0]):
+        cells = [f'{one.per_class[label]:,} on {one.images_per_class[label]:,}' for one in statistics]
         row(f'  {classes[label]}', *cells)
     if len(classes) > MOST_CLASSES:
-        row(f'  … {len(classes) - MOST_CLASSES} more classes', *('' for _ in measures))
-    row('√area of an object, 5 %, 50 %, 95 %', *(_quantiles(one.object_sizes()) for one in measures))
+        row(f'  … {len(classes) - MOST_CLASSES} more classes', *('' for _ in statistics))
+    row('√area of an object, 5 %, 50 %, 95 %', *(_quantiles(one.object_sizes()) for one in statistics))
     row(
-        f'  in a picture of {"×".join(map(str, resizing.scale))}',
-        *(_quantiles(one.object_sizes(resizing)) for one in measures),
+        f'  in an image of {"×".join(map(str, resizing.scale))}',
+        *(_quantiles(one.object_sizes(resizing)) for one in statistics),
     )
-    shares = [(one.object_sizes(resizing) < stride).mean() if len(one.objects) else 0 for one in measures]
+    shares = [(one.object_sizes(resizing) < stride).mean() if len(one.objects) else 0 for one in statistics]
     row(f'  smaller there than the stride, {stride} px', *(f'{share:.1%}' for share in shares))
     return _aligned(rows)
 
 
-def _shown(train: Measures) -> list[int]:
+def _shown(train: Statistics) -> list[int]:
     order = np.argsort(-train.per_class, kind='stable').tolist()
     if len(order) <= MOST_CLASSES:
         return list(range(len(order)))
@@ -81,6 +81,11 @@ def _aligned(rows: Sequence[tuple[str, Sequence[str]]]) -> str:
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
-    """Faults first, a line each."""
+    """Errors first, a line each."""
     ordered = sorted(findings, key=lambda finding: not finding.stops)
-    return '\n'.join(f'{"FAULT  " if finding.stops else "warning"}  {finding}' for finding in ordered)
+    return '\n'.join(f'{"ERROR  " if finding.stops else "warning"}  {finding}' for finding in ordered)
+
+
+def printable(text: str) -> str:
+    """The same with escapes for what no terminal can write, such as bytes in file names."""
+    return text.encode('utf-8', 'backslashreplace').decode()

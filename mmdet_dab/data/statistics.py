@@ -1,4 +1,4 @@
-"""What a data set is like: the figures that a config is chosen by."""
+"""What a dataset is like: the numbers that a config is chosen by."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.checks.annotations import objects_per_picture
 
 
 @dataclass(frozen=True)
 class Resizing:
-    """How a training resizes pictures: mmdet's ``Resize``.
+    """How a training run resizes images: mmdet's ``Resize``.
 
     Attributes:
-        scale: width and height that pictures are squeezed to, or, with ``keep_ratio``, longer and shorter side that
-            they are fitted into; pixels.
+        scale: width and height that images are squeezed to, or, with ``keep_ratio``, longer and
+            shorter side that they are fitted into; pixels.
         keep_ratio: of width to height.
     """
 
@@ -25,7 +24,7 @@ class Resizing:
     keep_ratio: bool
 
     def factors(self, sizes: np.ndarray) -> np.ndarray:
-        """(N, 2) by how much pictures of ``sizes`` (N, 2) grow in width and in height."""
+        """(N, 2) by how much images of ``sizes`` (N, 2) grow in width and in height."""
         if not self.keep_ratio:
             return self.scale / sizes
         longer, shorter = max(self.scale), min(self.scale)
@@ -33,15 +32,15 @@ class Resizing:
 
 
 @dataclass(frozen=True)
-class Measures:
-    """One split in figures.
+class Statistics:
+    """One split in numbers.
 
     Attributes:
-        sizes: (I, 2) width and height of the pictures, pixels.
-        counts: (I,) objects on each picture.
-        objects: (N, 4) width and height of an object and of its picture, pixels.
+        sizes: (I, 2) width and height of the images, pixels.
+        counts: (I,) objects on each image.
+        objects: (N, 4) width and height of an object, in its image, and of the image, pixels.
         per_class: (C,) objects of each class.
-        pictures_per_class: (C,) pictures on which it occurs.
+        images_per_class: (C,) images on which it occurs.
         ignored: crowds and difficult objects, which are neither trained on nor missed.
     """
 
@@ -49,38 +48,39 @@ class Measures:
     counts: np.ndarray
     objects: np.ndarray
     per_class: np.ndarray
-    pictures_per_class: np.ndarray
+    images_per_class: np.ndarray
     ignored: int
 
     def typical_size(self) -> tuple[int, int]:
-        """Median width and height of the pictures."""
+        """Median width and height of the images."""
         width, height = np.median(self.sizes, axis=0)
         return round(width), round(height)
 
     def relative_size(self) -> tuple[float, float]:
-        """Median width and height of the objects, as parts of their pictures."""
+        """Median width and height of the objects, as fractions of their images."""
         width, height = np.median(self.objects[:, :2] / self.objects[:, 2:], axis=0)
         return float(width), float(height)
 
     def object_sizes(self, resizing: Resizing | None = None) -> np.ndarray:
-        """(N,) √(width · height) of the objects, pixels, in resized pictures or, without ``resizing``, as they are."""
+        """(N,) √(width · height) of the objects, pixels, in resized images or, without ``resizing``, as they are."""
         sides = self.objects[:, :2]
         if resizing is not None:
             sides = sides * resizing.factors(self.objects[:, 2:])
         return np.sqrt(sides.prod(axis=1))
 
 
-def measure(data: Annotations, classes: Sequence[str]) -> Measures:
-    """Measure the objects of ``classes`` that can be found; crowds and boxes that are none do not count."""
+def measure(data: Annotations, classes: Sequence[str]) -> Statistics:
+    """Measure the objects of ``classes`` that can be found, as far as they lie in their images."""
     labels = data.labels(classes)
-    boxes = data.boxes
-    valid = data.counted & (data.image_index >= 0) & (labels >= 0)
-    valid &= np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    sizes = data.sizes[data.image_index] if len(data.objects) else np.empty((0, 2))
+    starts = np.clip(data.boxes[:, :2], 0, sizes)
+    sides = np.clip(data.boxes[:, :2] + data.boxes[:, 2:], 0, sizes) - starts
+    valid = data.counted & (data.image_index >= 0) & (labels >= 0) & (sides > 0).all(axis=1)
     pairs = np.unique(np.stack([labels[valid], data.image_index[valid]], axis=1), axis=0)
-    return Measures(
+    return Statistics(
         data.sizes,
-        objects_per_picture(data, classes),
-        np.concatenate([boxes[valid, 2:], data.sizes[data.image_index[valid]]], axis=1),
+        data.objects_per_image(classes),
+        np.concatenate([sides[valid], sizes[valid]], axis=1),
         np.bincount(labels[valid], minlength=len(classes)),
         np.bincount(pairs[:, 0], minlength=len(classes)),
         int((~data.counted & (labels >= 0)).sum()),

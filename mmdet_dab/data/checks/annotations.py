@@ -1,22 +1,21 @@
-"""Checks of annotations alone; no picture is opened, so that every training can start with them."""
+"""Checks of annotations alone; no image is opened, so that every training run can start with them."""
 
 from __future__ import annotations
 
-import difflib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.checks.finding import Finding
-from mmdet_dab.errors import listed
+from mmdet_dab.data.annotations import Annotations, is_box
+from mmdet_dab.data.checks.finding import Finding, Places, are
+from mmdet_dab.errors import listed, plural
 
-#: A share of faulty boxes above which the fault lies in the whole file, not in a few boxes.
+#: A share of unusable boxes above which the error lies in the whole file, not in a few boxes.
 SYSTEMATIC = 0.05
 #: Boxes that reach further than this over the border, in pixels, are told of.
 OVERHANG = 2.0
-#: mmdet leaves smaller objects out of a training (``CocoDataset.parse_data_info``).
+#: mmdet leaves smaller objects out of a training run (``CocoDataset.parse_data_info``).
 SMALLEST = 1.0
 
 
@@ -26,25 +25,22 @@ def check_annotations(data: Annotations, *, training: bool) -> list[Finding]:
     Args:
         data: complete, as mmdet needs it.
         training: whether it is trained on; else evaluated.
-
-    Raises:
-        DataError: a box is not four numbers.
     """
-    findings = [*check_ids(data), *_check_references(data)]
+    findings = [*_check_ids(data), *_check_references(data)]
     if not training:
         findings += _check_zero_id(data)
     if len(data.objects):
         findings += _check_boxes(data)
         findings += _check_repeated_boxes(data)
     if not data.counted.any():
-        findings.append(Finding(data.source, 'there is no object to be found', stops=True))
+        findings.append(Finding(data.source, 'there is no object to be found', stops=True, fix='Annotate some'))
     return findings
 
 
 # --- Ids
 
 
-def _repeated(values: Iterable[object]) -> dict[object, list[int]]:
+def _repeated(values: Iterable[Hashable]) -> dict[Hashable, list[int]]:
     """Values that come more than once, with their indices."""
     found = defaultdict(list)
     for index, value in enumerate(values):
@@ -52,86 +48,63 @@ def _repeated(values: Iterable[object]) -> dict[object, list[int]]:
     return {value: indices for value, indices in found.items() if len(indices) > 1}
 
 
-def check_ids(data: Annotations) -> Iterable[Finding]:
-    """Ids of pictures and annotations, and pictures, that repeat."""
-    images = _repeated(image['id'] for image in data.images)
-    if images:
-        places = [
-            f'id {key!r}: {listed([data.images[row]["file_name"] for row in rows], 2)}' for key, rows in images.items()
-        ]
-        yield Finding(
-            data.source,
-            f'{len(images)} ids of pictures repeat',
-            places,
-            True,
-            'all but one picture of an id would be lost',
-        )
-    files = _repeated(image['file_name'] for image in data.images)
+def _check_ids(data: Annotations) -> Iterator[Finding]:
+    """Ids of images and annotations, and images, that repeat."""
+    names = [image['file_name'] for image in data.images]
+    ids = _repeated(image['id'] for image in data.images)
+    if ids:
+        places = [f'id {key!r}: {listed([names[row] for row in rows], 2)}' for key, rows in ids.items()]
+        fix = 'Give each image an id of its own: all but one image of an id would be lost'
+        yield Finding(data.source, plural(len(ids), 'repeated image id'), places, True, fix)
+    files = _repeated(names)
     if files:
         places = [f'{name}: ids {listed([data.images[row]["id"] for row in rows], 2)}' for name, rows in files.items()]
-        mend = 'what one entry marks is background in the other, give each picture one entry'
-        yield Finding(data.source, f'{len(files)} pictures are listed more than once', places, True, mend)
+        what = f'{plural(len(files), "image")} listed more than once'
+        fix = 'Give each image one entry: what one entry marks is background in the other'
+        yield Finding(data.source, what, places, True, fix)
     objects = _repeated(item['id'] for item in data.objects)
     if objects:
         later = [row for rows in objects.values() for row in rows[1:]]
         places = [f'id {key!r}: {len(rows)} times' for key, rows in objects.items()]
-        yield Finding(
-            data.source, f'{len(objects)} ids of annotations repeat', places, True, 'number them anew', objects=later
-        )
+        what = plural(len(objects), 'repeated annotation id')
+        yield Finding(data.source, what, places, True, 'Number the annotations again', objects=later)
 
 
-def _check_zero_id(data: Annotations) -> Iterable[Finding]:
+def _check_zero_id(data: Annotations) -> Iterator[Finding]:
     zero = [index for index, item in enumerate(data.objects) if item['id'] == 0]
     if zero:
-        yield Finding(
-            data.source,
-            "COCO's evaluation takes id 0 for 'not found', so that this object always counts as missed",
-            [data.place(index) for index in zero],
-            mend='number annotations from 1',
-        )
+        what = "COCO's evaluation takes id 0 for 'not found', so that this object always counts as missed"
+        yield Finding(data.source, what, Places(zero, data.place), fix='Number annotations from 1')
 
 
-def _check_references(data: Annotations) -> Iterable[Finding]:
-    orphans = np.flatnonzero(data.image_index < 0)
-    if len(orphans):
-        wanted = {data.objects[index]['image_id'] for index in orphans.tolist()}
-        other_type = {str(image['id']) for image in data.images} & {str(value) for value in wanted}
-        mend = (
-            "they would be lost: image_id must be written as the picture's id is, number or text" if other_type else ''
-        )
-        places = [f'{data.place(index)}: picture {data.objects[index]["image_id"]!r}' for index in orphans.tolist()]
-        yield Finding(
-            data.source,
-            f'{len(orphans)} of {len(data.objects)} annotations are of pictures that are not listed',
-            places,
-            bool(other_type) or len(orphans) == len(data.objects),
-            mend,
-            objects=orphans.tolist(),
-        )
-    known = {category['id'] for category in data.categories}
-    strays = [index for index, item in enumerate(data.objects) if item['category_id'] not in known]
+def _check_references(data: Annotations) -> Iterator[Finding]:
+    orphans = np.flatnonzero(data.image_index < 0).tolist()
+    if orphans:
+        what = f'{len(orphans):,} of {plural(len(data.objects), "annotation")} {are(len(orphans))} of unlisted images'
+        places = Places(orphans, lambda index: f'{data.place(index)}: image {data.objects[index]["image_id"]!r}')
+        fix = 'List the images, or take these annotations out: they would be lost'
+        yield Finding(data.source, what, places, len(orphans) == len(data.objects), fix, objects=orphans)
+    strays = np.flatnonzero(data.category_index < 0).tolist()
     if strays:
-        places = [f'{data.place(index)}: category {data.objects[index]["category_id"]!r}' for index in strays]
-        yield Finding(
-            data.source,
-            f'{len(strays)} annotations have a category that is not listed',
-            places,
-            True,
-            f'they would be lost, categories are {listed(sorted(known, key=str), 10)}',
-            objects=strays,
-        )
+        what = f'{len(strays):,} of {plural(len(data.objects), "annotation")} {are(len(strays))} of unlisted categories'
+        places = Places(strays, lambda index: f'{data.place(index)}: category {data.objects[index]["category_id"]!r}')
+        known = sorted({category['id'] for category in data.categories}, key=str)
+        fix = f'They would be lost; categories are {listed(known, 10)}'
+        yield Finding(data.source, what, places, True, fix, objects=strays)
 
 
 # --- Boxes
 
 
-def _check_boxes(data: Annotations) -> Iterable[Finding]:
+def _check_boxes(data: Annotations) -> Iterator[Finding]:
     boxes = data.boxes
-    infinite = np.flatnonzero(~np.isfinite(boxes).all(axis=1))
-    if len(infinite):
-        yield _box_finding(data, infinite, 'are not finite', True, 'they make the loss NaN')
-    known = (data.image_index >= 0) & np.isfinite(boxes).all(axis=1)
-    known &= (data.sizes[data.image_index] > 0).all(axis=1)  # pictures of unknown size are told of elsewhere
+    finite = np.isfinite(boxes).all(axis=1)
+    infinite = np.flatnonzero(~finite).tolist()
+    if infinite:
+        fix = 'Write x, y, width, height in pixels: four numbers'
+        yield _box_finding(data, infinite, 'not four finite numbers', True, fix)
+    known = (data.image_index >= 0) & finite
+    known &= (data.sizes[data.image_index] > 0).all(axis=1)  # images of unknown size are told of elsewhere
     if not known.any():
         return
     x, y, w, h = boxes.T
@@ -141,132 +114,57 @@ def _check_boxes(data: Annotations) -> Iterable[Finding]:
     overhang = np.maximum.reduce([-x, -y, x + w - width, y + h - height])
     partly = known & ~flat & ~outside & (overhang > OVERHANG)
     tiny = known & ~flat & ~outside & ((w < SMALLEST) | (h < SMALLEST))
-    no_area = known & ~flat & ~outside & ~tiny & np.array([item['area'] <= 0 for item in data.objects])
+    without_area = known & ~flat & ~outside & ~tiny & np.array([item['area'] <= 0 for item in data.objects])
     guess = _guess_format(boxes[known], width[known], height[known])
-    for mask, words, mend in (
-        (
-            flat,
-            'are empty or inverted (w or h not above 0)',
-            'no training sees them, and an evaluation counts them as missed',
-        ),
-        (outside, 'lie outside their picture', 'no training sees them, and an evaluation counts them as missed'),
-        (no_area, "have an 'area' of 0 in the file", 'mmdet leaves them out of a training'),
-        (tiny, f'are less than {SMALLEST:g} pixel wide or high', 'mmdet leaves them out of a training'),
+    unseen = 'No training run sees them, and an evaluation counts them as missed'
+    left_out = 'mmdet leaves them out of a training run'
+    for mask, words, fix in (
+        (flat, 'empty or inverted (width or height not above 0)', unseen),
+        (outside, 'outside the image', unseen),
+        (without_area, "without an area: its 'area' is 0", f'{left_out}; tools/new_dataset.py fills it in'),
+        (tiny, f'less than {SMALLEST:g} pixel wide or high', left_out),
     ):
         if mask.any():
-            share = mask.sum() / known.sum()
-            yield _box_finding(data, np.flatnonzero(mask), words, share > SYSTEMATIC, guess or mend)
+            systematic = mask.sum() / known.sum() > SYSTEMATIC
+            yield _box_finding(data, np.flatnonzero(mask).tolist(), words, systematic, guess or fix)
     if partly.any():
-        words = f'reach more than {OVERHANG:g} pixels over the border of their picture'
+        words = f'more than {OVERHANG:g} pixels over the border of the image'
         systematic = bool(guess) and partly.sum() / known.sum() > SYSTEMATIC
-        yield _box_finding(data, np.flatnonzero(partly), words, systematic, guess or 'they are cut there', drop=False)
+        fix = guess or 'They are cut there'
+        yield _box_finding(data, np.flatnonzero(partly).tolist(), words, systematic, fix, drop=False)
 
 
 def _box_finding(
-    data: Annotations, indices: np.ndarray, words: str, stops: bool, mend: str, drop: bool = True
+    data: Annotations, rows: Sequence[int], words: str, stops: bool, fix: str, drop: bool = True
 ) -> Finding:
-    shown = [f'{data.place(row)}: {" ".join(f"{value:g}" for value in data.boxes[row])}' for row in indices.tolist()]
-    what = f'{len(indices)} of {len(data.objects)} boxes {words}'
-    return Finding(data.source, what, shown, bool(stops), mend, objects=indices.tolist() if drop else ())
+    def place(row: int) -> str:
+        box = data.objects[row].get('bbox')
+        return f'{data.place(row)}: {" ".join(f"{value:g}" for value in box) if is_box(box) else repr(box)[:80]}'
+
+    what = f'{len(rows):,} of {plural(len(data.objects), "box", "boxes")} {are(len(rows))} {words}'
+    return Finding(data.source, what, Places(rows, place), bool(stops), fix, objects=rows if drop else ())
 
 
 def _guess_format(boxes: np.ndarray, width: np.ndarray, height: np.ndarray) -> str:
-    """What boxes that do not fit their pictures may be instead of x y w h in pixels."""
+    """What boxes that do not fit their images may be instead of x y w h in pixels."""
     x, y, w, h = boxes.T
     if len(boxes) > 1 and (boxes <= 1.5).all() and (boxes >= -0.5).all():
-        return 'all numbers lie between 0 and 1, they look like parts of the picture, and pixels are needed'
+        return 'All numbers lie between 0 and 1, as fractions of the image do: write pixels'
     over = ((x + w > width + OVERHANG) | (y + h > height + OVERHANG)).mean()
     if over > SYSTEMATIC and ((w >= x) & (h >= y) & (w <= width + OVERHANG) & (h <= height + OVERHANG)).mean() > 0.99:
-        return 'they look like corners x1, y1, x2, y2, and x, y, width, height are needed'
+        return 'They look like corners x1, y1, x2, y2: write x, y, width, height'
     turned = (x + w <= height + OVERHANG) & (y + h <= width + OVERHANG)
     if over > SYSTEMATIC and turned.mean() > 0.99:
-        return 'they fit when width and height are exchanged: were the pictures turned after they were annotated?'
+        return 'They fit when width and height are exchanged: were the images turned after they were annotated?'
     return ''
 
 
-def _check_repeated_boxes(data: Annotations) -> Iterable[Finding]:
-    repeated = _repeated((item['image_id'], item['category_id'], *item['bbox']) for item in data.objects)
-    later = [row for rows in repeated.values() for row in rows[1:]]
+def _check_repeated_boxes(data: Annotations) -> Iterator[Finding]:
+    rows = np.column_stack([data.image_index, data.category_index, data.boxes])
+    order = np.lexsort(rows.T)  # stable: of equal rows the first one comes first
+    same = (rows[order[1:]] == rows[order[:-1]]).all(axis=1) & (rows[order[1:], 0] >= 0)
+    later = np.sort(order[1:][same]).tolist()
     if later:
-        yield Finding(
-            data.source,
-            f'{len(later)} objects are marked twice, with the same class and box',
-            [data.place(index) for index in later],
-            mend='only one of each pair can be found',
-            objects=later,
-        )
-
-
-# --- Classes
-
-
-def check_categories(data: Annotations) -> list[Finding]:
-    """Ids and names that repeat."""
-    findings = []
-    for key, words in (('id', 'ids'), ('name', 'names')):
-        repeated = _repeated(category[key] for category in data.categories)
-        if repeated:
-            places = [f'{value!r}: {len(rows)} times' for value, rows in repeated.items()]
-            findings.append(Finding(data.source, f'{words} of categories repeat', places, True, 'each class needs one'))
-    return findings
-
-
-def check_classes(data: Annotations, classes: Sequence[str]) -> list[Finding]:
-    """Whether a training on ``classes`` gets the labels it thinks: mmdet numbers them in the order of the file.
-
-    A name that the file does not have is silently left out by mmdet, and shifts all labels behind it.
-    """
-    names = data.names()
-    unknown = [name for name in classes if name not in names]
-    if unknown:
-        near = [f"'{name}'{did_you_mean(name, names)}" for name in unknown]
-        what = f'there is no category {listed(near)}'
-        return [Finding(data.source, what, stops=True, mend=f'its categories are {listed(names, 20)}')]
-    order = [name for name in names if name in classes]
-    if order != list(classes):
-        what = f'classes are in the order {listed(classes, 20)}, the categories of the file are not'
-        mend = f'mmdet numbers labels by the file, put its categories into that order or write classes={tuple(order)!r}'
-        return [Finding(data.source, what, stops=True, mend=mend)]
-    left_out = Counter(data.labels(classes).tolist())[-1]
-    if left_out:
-        others = [name for name in names if name not in classes]
-        what = f'{left_out} of {len(data.objects)} objects are of categories that are not asked for'
-        return [Finding(data.source, what, others, mend='they count as background')]
-    return []
-
-
-def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """The category that was probably meant, in words."""
-    folded = {other.strip().lower(): other for other in names}
-    near = difflib.get_close_matches(name.strip().lower(), folded, n=1)
-    return f" (but '{folded[near[0]]}')" if near else ''
-
-
-def objects_per_picture(data: Annotations, classes: Sequence[str] | None = None) -> np.ndarray:
-    """(I,) int: objects of the classes to be found on each picture."""
-    valid = data.counted & (data.image_index >= 0)
-    if classes is not None:
-        valid &= data.labels(classes) >= 0
-    return np.bincount(data.image_index[valid], minlength=len(data.images))
-
-
-def check_queries(
-    data: Annotations, classes: Sequence[str], num_queries: int, what: str = 'num_queries'
-) -> list[Finding]:
-    """More objects on a picture than predictions: the rest can never be found."""
-    counts = objects_per_picture(data, classes)
-    crowded = np.flatnonzero(counts > num_queries)
-    if not len(crowded):
-        return []
-    places = [
-        f'{data.images[row]["file_name"]}: {counts[row]}' for row in crowded[np.argsort(-counts[crowded])].tolist()
-    ]
-    return [
-        Finding(
-            data.source,
-            f'{len(crowded)} of {len(counts)} pictures have more objects than {what}={num_queries}',
-            places,
-            len(crowded) > max(1, SYSTEMATIC * len(counts)),
-            f'the rest can never be found, set {what} to {int(counts.max())} or more',
-        )
-    ]
+        what = f'{plural(len(later), "object")} marked twice, with the same class and box'
+        fix = 'Only one of each pair can be found'
+        yield Finding(data.source, what, Places(later, data.place), fix=fix, objects=later)

@@ -17,7 +17,7 @@ from benchmarks.matching import CLASSES, LAYERS, QUERIES, our_losses
 from benchmarks.peers import Scene
 from mmdet_dab import cli
 from mmdet_dab.analysis.complexity import count
-from mmdet_dab.inference import optimize_for_inference
+from mmdet_dab.optimize import optimize_for_inference
 from mmdet_dab.registry import MODELS
 
 CONFIG = 'configs/dab_detr_r50_50e.py'

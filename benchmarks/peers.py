@@ -90,7 +90,7 @@ def mmdets(variant: str) -> nn.Module:
 def ours(variant: str, recompute: bool = False) -> nn.Module:
     """Ours, with mmdet's weights, and for DC5 with mmdet's dilation, so that all compute the same."""
     from mmdet_dab import cli
-    from mmdet_dab.checkpoints.mmdet_layout import MMDET
+    from mmdet_dab.checkpoints.mmdet import MMDET
     from mmdet_dab.registry import MODELS
 
     state = mmdets(variant).state_dict()
@@ -136,7 +136,7 @@ def predict(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype
     model = build(variant).to(scene.device)
     model.eval()
     if dtype is not None:
-        from mmdet_dab.inference import optimize_for_inference
+        from mmdet_dab.optimize import optimize_for_inference
 
         model = optimize_for_inference(model, getattr(torch, dtype))
     pictures, samples = scene.pictures(), scene.data_samples()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from benchmarks import side_by_side
 from benchmarks.peers import Scene, ours
 from mmdet_dab.analysis.complexity import Counts, count
-from mmdet_dab.inference import optimize_for_inference
+from mmdet_dab.optimize import optimize_for_inference
 
 SIZE = (800, 1066)
 #: Tells the time, in seconds.

@@ -1,5 +1,5 @@
-# Anchor centres uniform over the picture, and never trained (paper, table 8, R101*: AP 44.8).
+# Anchor centres uniform over the image, and never trained (paper, table 8, R101*: AP 44.8).
 _base_ = 'dab_detr_r101_3pat_50e.py'
 model = dict(
-    query_generator=dict(fixed_centers=True, initial_anchors=dict(type='mmdet_dab.UniformAnchors')),
+    query_generator=dict(fixed_centers=True, initial_anchors=dict(type='UniformAnchors')),
 )

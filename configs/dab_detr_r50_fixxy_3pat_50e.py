@@ -1,5 +1,5 @@
-# Anchor centres uniform over the picture, and never trained (paper, table 8, R50*: AP 42.9).
+# Anchor centres uniform over the image, and never trained (paper, table 8, R50*: AP 42.9).
 _base_ = 'dab_detr_r50_3pat_50e.py'
 model = dict(
-    query_generator=dict(fixed_centers=True, initial_anchors=dict(type='mmdet_dab.UniformAnchors')),
+    query_generator=dict(fixed_centers=True, initial_anchors=dict(type='UniformAnchors')),
 )

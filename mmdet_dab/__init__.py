@@ -10,12 +10,21 @@ compat.check_versions()
 compat.install_ext_stand_in()
 compat.allow_mmengine_checkpoints()
 
-from mmdet_dab import checkpoints, datasets, hooks, models  # noqa: E402  (after the stand-in)
+from mmdet_dab import checkpoints, datasets, hooks, interop, models  # noqa: E402  (after the stand-in)
 from mmdet_dab.datasets import SyntheticShapes  # noqa: E402
-from mmdet_dab.inference import optimize_for_inference  # noqa: E402
-from mmdet_dab.registry import add_signposts  # noqa: E402
+from mmdet_dab.optimize import optimize_for_inference  # noqa: E402
+from mmdet_dab.registry import offer_to_mmdet  # noqa: E402
 from mmdet_dab.version import __version__  # noqa: E402
 
-add_signposts()
+offer_to_mmdet()
 
-__all__ = ['SyntheticShapes', '__version__', 'checkpoints', 'datasets', 'hooks', 'models', 'optimize_for_inference']
+__all__ = [
+    'SyntheticShapes',
+    '__version__',
+    'checkpoints',
+    'datasets',
+    'hooks',
+    'interop',
+    'models',
+    'optimize_for_inference',
+]

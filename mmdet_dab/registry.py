@@ -1,63 +1,73 @@
 """The registries of mmdet_dab: children of MMEngine's, scope ``mmdet_dab``.
 
-Configs keep ``default_scope = 'mmdet'`` and write our types with their prefix, ``mmdet_dab.X``.
-:func:`add_signposts` makes the prefix hard to forget: the bare name is an error that spells it out.
+Every part answers to its bare name, ``type='AnchorUpdate'``, and to ``type='mmdet_dab.AnchorUpdate'``.
+Configs keep ``default_scope = 'mmdet'``, so a bare name is looked up among mmdet's parts:
+:func:`offer_to_mmdet` registers ours there too. Where mmdet has the name already
+(:func:`names_of_both`), the bare name stays mmdet's and the prefix means ours. The other way round, a
+name that our registries lack is looked up among mmdet's, so that a config whose scope is
+``mmdet_dab`` finds ``type='ResNet'``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NoReturn
-
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
-from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
+import mmdet.registry
+import mmengine.registry
 from mmengine.registry import Registry
 
 SCOPE = 'mmdet_dab'
 
-#: Detectors and all their parts.
-MODELS = Registry('model', parent=MMENGINE_MODELS, scope=SCOPE, locations=['mmdet_dab.models'])
-#: Matchers, matching costs, initial anchors: what has no forward pass of its own.
-TASK_UTILS = Registry('task util', parent=MMENGINE_TASK_UTILS, scope=SCOPE, locations=['mmdet_dab.models'])
-#: What an ``init_cfg`` can name.
-WEIGHT_INITIALIZERS = Registry(
-    'weight initializer', parent=MMENGINE_WEIGHT_INITIALIZERS, scope=SCOPE, locations=['mmdet_dab.models']
-)
-DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope=SCOPE, locations=['mmdet_dab.datasets'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope=SCOPE, locations=['mmdet_dab.hooks'])
 
+class PartRegistry(Registry):
+    """A registry of ours, which knows mmdet's of the same kind.
 
-def _signpost(name: str) -> Callable[..., NoReturn]:
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError(f"type='{name}' is a part of mmdet_dab: write type='{SCOPE}.{name}'")
-
-    refuse.__name__ = name
-    return refuse
-
-
-def add_signposts() -> None:
-    """Register, under each of our bare names, an entry in mmdet's registry that names the right one.
-
-    Without it ``type='AnchorDecoder'`` ends in "is not in the mmdet::model registry", which sends
-    people looking for a broken installation. Names that mmdet uses itself are left alone.
+    Args:
+        kind: the name of MMEngine's and mmdet's registry, such as ``'MODELS'``.
+        locations: the modules whose import fills this registry.
     """
-    from mmdet.registry import DATASETS as MMDET_DATASETS
-    from mmdet.registry import HOOKS as MMDET_HOOKS
-    from mmdet.registry import MODELS as MMDET_MODELS
-    from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
-    from mmdet.registry import WEIGHT_INITIALIZERS as MMDET_WEIGHT_INITIALIZERS
 
-    pairs = (
-        (MODELS, MMDET_MODELS),
-        (TASK_UTILS, MMDET_TASK_UTILS),
-        (DATASETS, MMDET_DATASETS),
-        (HOOKS, MMDET_HOOKS),
-        (WEIGHT_INITIALIZERS, MMDET_WEIGHT_INITIALIZERS),
+    def __init__(self, kind: str, *locations: str) -> None:
+        root = getattr(mmengine.registry, kind)
+        super().__init__(root.name, parent=root, scope=SCOPE, locations=list(locations))
+        self.mmdets: Registry = getattr(mmdet.registry, kind)
+
+    def get(self, key: str) -> type | None:
+        """The part of that name: ours, MMEngine's, or mmdet's."""
+        self.import_from_location()
+        own = key.removeprefix(f'{SCOPE}.')
+        ours = own in self.module_dict or key.startswith(f'{SCOPE}.')
+        if not ours and self.split_scope_key(key)[0] is None:
+            self.mmdets.import_from_location()
+            if key in self.mmdets.module_dict:
+                return self.mmdets.module_dict[key]
+        return super().get(key)
+
+
+#: Detectors and all their parts.
+MODELS = PartRegistry('MODELS', 'mmdet_dab.models', 'mmdet_dab.interop')
+#: Costs, initial anchors and the like: what is no layer.
+TASK_UTILS = PartRegistry('TASK_UTILS', 'mmdet_dab.models', 'mmdet_dab.interop')
+#: What an ``init_cfg`` can name.
+WEIGHT_INITIALIZERS = PartRegistry('WEIGHT_INITIALIZERS', 'mmdet_dab.models')
+DATASETS = PartRegistry('DATASETS', 'mmdet_dab.datasets')
+HOOKS = PartRegistry('HOOKS', 'mmdet_dab.hooks')
+
+REGISTRIES = (MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, DATASETS, HOOKS)
+
+
+def offer_to_mmdet() -> None:
+    """Let mmdet's registries find our parts by their bare names; names that mmdet uses stay its own."""
+    for ours in REGISTRIES:
+        ours.mmdets.import_from_location()  # a name that comes later would meet ours in its place
+        for name, part in ours.module_dict.items():
+            if name not in ours.mmdets.module_dict:
+                ours.mmdets.register_module(name=name, module=part)
+
+
+def names_of_both() -> list[str]:
+    """Names of ours that mean another part without the prefix, because mmdet has them as well."""
+    return sorted(
+        name
+        for ours in REGISTRIES
+        for name, part in ours.module_dict.items()
+        if ours.mmdets.module_dict.get(name, part) is not part
     )
-    for ours, mmdets in pairs:
-        for name in ours.module_dict:
-            if name not in mmdets.module_dict:
-                mmdets.register_module(name=name, module=_signpost(name))

@@ -22,7 +22,7 @@ from benchmarks.profile import (
     rows_of,
 )
 from mmdet_dab.analysis.complexity import count
-from tests import tiny
+from tests.helpers import tiny
 
 
 def test_growth_by_hand():

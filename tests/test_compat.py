@@ -17,7 +17,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmdet_dab import compat
-from tests.paths import ROOT
+from tests.helpers.paths import ROOT
 
 LITE = isinstance(sys.modules['mmcv._ext'], compat._MissingExtension)
 

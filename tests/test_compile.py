@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 
 from mmdet_dab import optimize_for_inference
 from mmdet_dab.registry import HOOKS
-from tests import tiny
+from tests.helpers import tiny
 
 SIZES = [(64, 96), (96, 64), (128, 160)]
 

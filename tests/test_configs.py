@@ -10,9 +10,9 @@ import torch
 
 from mmdet_dab import cli
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.golden import GoldenCase
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.golden import GoldenCase
+from tests.helpers.paths import CONFIGS
 
 #: Configs of released models -> the golden case that lists the released tensors.
 RELEASED = {

@@ -13,31 +13,13 @@ from mmengine.config import Config
 
 from mmdet_dab import cli
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.models.test_against_mmdet_detr import BACKBONE, replace_everywhere, their_config
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.mixes import MIXES, WIDTH, shrunk, step_and_predict
+from tests.helpers.mmdet_models import their_config
+from tests.helpers.paths import CONFIGS
 
-#: Config -> its base, the keys of the model that it exchanges, and those that it adds.
-MIXES = {
-    'mmdet_detr_matcher_r50_150e': ('detr/detr_r50_8xb2-150e_coco', {'train_cfg'}),
-    'mmdet_detr_encoding_r50_150e': ('detr/detr_r50_8xb2-150e_coco', {'type', 'positional_encoding'}),
-    'mmdet_conditional_detr_anchors_r50_50e': (
-        'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
-        {'type', 'positional_encoding', 'query_generator', 'decoder', 'bbox_head'},
-    ),
-    'mmdet_deformable_detr_decoder_r50_50e': (
-        'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
-        {'type', 'query_generator', 'decoder', 'with_box_refine', 'train_cfg'},
-    ),
-    'mmdet_dino_matcher_r50_12e': ('dino/dino-4scale_r50_8xb2-12e_coco', {'train_cfg'}),
-    'mmdet_dino_parts_r50_12e': (
-        'dino/dino-4scale_r50_8xb2-12e_coco',
-        {'type', 'positional_encoding', 'query_generator', 'decoder', 'bbox_head', 'as_two_stage', 'dn_cfg'},
-    ),
-}
 #: Top-level variables that a mix has beside those of its base.
 OWN = ('model', 'custom_imports', 'dab_', 'look_twice_')
-WIDTH = 32
 
 
 @functools.cache
@@ -55,39 +37,6 @@ def plain(value):
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items() if key != '_scope_'}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def shrunk(config):
-    """2 + 2 layers, 7 queries, 3 classes, narrow, a small ResNet; what else it says stays."""
-    model = copy.deepcopy(config.model)
-    # mmdet's DINO encodes boxes in 512 channels, whatever its config says.
-    width = 256 if model.type == 'DINO' else WIDTH
-    branches = dict(box_branch_per_layer=2, class_branch_per_layer=2)
-    sizes = dict(embed_dims=width, num_layers=2, num_queries=7, num_classes=3, max_per_img=5, num_feats=width // 2)
-    replace_everywhere(model, **sizes, **branches, hidden_dims=64, feedforward_channels=64)
-    levels = len(model.neck.in_channels)
-    config = Config(dict(model=model))
-    config.merge_from_dict(dict(model=dict(backbone=BACKBONE)))
-    config.model.backbone.out_indices = (0, 1, 2)[-levels:]
-    config.model.neck.update(in_channels=[8, 16, 32][-levels:], out_channels=width, norm_cfg=None)
-    config.model.bbox_head.embed_dims = width
-    return config.model
-
-
-def step_and_predict(model):
-    """Losses of a training step, whose gradients are left in the model; then a prediction."""
-    torch.manual_seed(0)
-    model.init_weights()
-    losses = model.train()(*tiny.batch(), mode='loss')
-    total = sum(losses.values())
-    total.backward()
-    assert total.isfinite()
-    with torch.no_grad():
-        first, second = model.eval()(*tiny.batch(), mode='predict')
-    for sample in (first, second):
-        assert 0 < len(sample.pred_instances) <= 7 * 3
-        assert sample.pred_instances.bboxes.isfinite().all()
-    return losses
 
 
 def test_every_mix_is_here():

@@ -11,8 +11,8 @@ from mmengine.registry import init_default_scope
 
 from mmdet_dab import cli
 from mmdet_dab.registry import MODELS, TASK_UTILS
-from tests.paths import CONFIGS, ROOT
-from tests.test_mixing import MIXES, shrunk, step_and_predict
+from tests.helpers.mixes import MIXES, shrunk, step_and_predict
+from tests.helpers.paths import CONFIGS, ROOT
 
 PAGE = (ROOT / 'docs' / 'mixing.md').read_text()
 MARK = r'<!-- {} in tests/test_mixing_page\.py -->\n```python\n(.*?)```\n'

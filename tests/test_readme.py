@@ -12,7 +12,7 @@ import torch
 
 from mmdet_dab import SyntheticShapes, cli
 from mmdet_dab.registry import MODELS
-from tests.paths import ROOT
+from tests.helpers.paths import ROOT
 
 README = (ROOT / 'README.md').read_text()
 CONFIG = 'configs/shapes/dab_detr_shapes_5min.py'

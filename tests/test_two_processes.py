@@ -7,31 +7,20 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from tests import tiny
+from tests.helpers import tiny
+from tests.helpers.processes import LossOf, gradients, run_in_two_processes
 
 COUNTS = [3, 1, 0, 5]
 SIZES = [(64, 96), (48, 64), (64, 64), (40, 96)]
 
 
-class LossOf(torch.nn.Module):
-    """The forward that a wrapper for distributed training calls."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def forward(self, pictures, samples):
-        return self.model(pictures, samples, mode='loss')
-
-
 def process(rank, port, results):
-    """One of two: pictures 0 and 1, or 2 and 3, on the canvas of all four."""
-    torch.set_num_threads(1)
+    """One of two: images 0 and 1, or 2 and 3, on the canvas of all four."""
     dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    pictures, samples = tiny.batch(SIZES, COUNTS)
+    images, samples = tiny.batch(SIZES, COUNTS)
     mine = slice(2 * rank, 2 * rank + 2)
     wrapped = DistributedDataParallel(LossOf(build()))
-    losses = wrapped(pictures[mine], samples[mine])
+    losses = wrapped(images[mine], samples[mine])
     sum(losses.values()).backward()
     results[rank] = ({name: loss.item() for name, loss in losses.items()}, gradients(wrapped.module.model))
     dist.barrier()
@@ -46,22 +35,10 @@ def build():
     return tiny.build()
 
 
-def gradients(model):
-    return {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
-
-
 def test_loss_and_gradient_are_those_of_one_process():
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(process, args=(free_port(), results), nprocs=2)
+        run_in_two_processes(process, results)
         (first, first_gradient), (second, _) = results[0], results[1]
     model = build()
     losses = model(*tiny.batch(SIZES, COUNTS), mode='loss')

@@ -23,7 +23,7 @@ from mmdet_dab import cli
 from mmdet_dab.analysis.building import build_detector
 from mmdet_dab.checkpoints import CheckpointError, Conversion, Layout, check_fits, config_name, read_weights, recognise
 from mmdet_dab.checkpoints.huggingface_export import REMARK, export
-from mmdet_dab.checkpoints.known import OURS
+from mmdet_dab.checkpoints.known_layouts import OURS
 from mmdet_dab.checkpoints.layout import COCO_IDS
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'

@@ -18,7 +18,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmdet_dab import cli, pictures
+from mmdet_dab import cli
+from mmdet_dab.analysis import figures
 
 CONFIG = Path(__file__).resolve().parents[1] / 'configs' / 'shapes' / 'dab_detr_shapes_5min.py'
 
@@ -63,8 +64,8 @@ def draw(runner: Runner, folder: Path, count: int) -> None:
     mmcv.imwrite(images[0], str(folder / 'picture.png'))
     meta = dataset.metainfo
     rgb = [image[..., ::-1] for image in images]
-    pictures.draw_detections(folder / 'detections.png', rgb, samples, meta['classes'], meta['palette'])
-    pictures.draw_curve(folder / 'curve.png', pictures.read_scalars(folder))
+    figures.draw_detections(folder / 'detections.png', rgb, samples, meta['classes'], meta['palette'])
+    figures.draw_curve(folder / 'curve.png', figures.read_scalars(folder))
 
 
 def main() -> None:

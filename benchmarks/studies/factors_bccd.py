@@ -35,7 +35,7 @@ mosaic = dict(
 changes = {
     'the recipe': {},
     '5 decoder layers': {'model.decoder.num_layers': 5},
-    'no encoder': {'model.encoder.num_layers': 0, 'model.encoder.position_scale': False},
+    'no encoder': {'model.encoder.num_layers': 0, 'model.encoder.position_scale': None},
     'mosaic instead of crop': {'train_dataloader.dataset': mosaic},
     'group norm': {'model.backbone.norm_cfg': dict(type='GN', num_groups=8, requires_grad=True, _delete_=True)},
     'learning rate 5e-4': {'optim_wrapper.optimizer.lr': 5e-4},

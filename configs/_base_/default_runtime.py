@@ -1,4 +1,4 @@
-"""What every training shares: hooks, logs, checkpoints and pictures."""
+"""What every training shares: hooks, logs, checkpoints and images."""
 
 default_scope = 'mmdet'
 # Without this line a broken import of mmdet_dab surfaces as "not in the registry".
@@ -10,19 +10,21 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='coco/bbox_mAP', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # Truth left, prediction right: about ten pictures for a validation on COCO; lower it for a smaller set.
+    # Truth left, prediction right: about ten images for a validation on COCO; lower it for a smaller set.
     visualization=dict(type='DetVisualizationHook', draw=True, interval=500, score_thr=0.3),
+    # Anchors of the training boxes' sizes, where the model has type='BoxAnchors'.
+    anchors_from_data=dict(type='AnchorsFromDataHook'),
     # A loss or gradient that is no number stops the training before the weights have it; stop=False only warns.
-    not_finite=dict(type='mmdet_dab.NotFiniteHook'),
+    not_finite=dict(type='NotFiniteHook'),
     # Says what is wrong when it does not learn; steps=0 switches it off.
-    training_watch=dict(type='mmdet_dab.TrainingWatch', steps=500),
+    training_watch=dict(type='TrainingWatchHook', steps=500),
 )
 
 # A number of classes that does not fit the data set is an error at the start, not an AP of 0.
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     # `load_from` a checkpoint with other classes: those of the same name keep their rows.
-    dict(type='mmdet_dab.FineTuningHook'),
+    dict(type='FineTuningHook'),
 ]
 
 env_cfg = dict(

@@ -1,5 +1,5 @@
 # Your own data, by the example of the blood cells of BCCD (https://github.com/Shenggan/BCCD_Dataset, MIT):
-# 364 pictures of 640×480, three classes, up to 30 cells in a picture. From random initialisation, in 25 minutes on one
+# 364 images of 640×480, three classes, up to 30 cells in an image. From random initialisation, in 25 minutes on one
 # core. What each choice is worth: docs/own_data.md.
 _base_ = [
     '../_base_/models/dn_detr_small.py',
@@ -29,26 +29,27 @@ batch_size = 4
 learning_rate = 1e-3
 
 model = dict(
+    num_classes=len(metainfo['classes']),
     query_generator=dict(
-        num_classes=len(metainfo['classes']),
         generator=dict(
-            # About twice the number of objects in the fullest picture.
+            # About twice the number of objects in the fullest image.
             num_queries=60,
-            # Anchors all over the picture, of the mean size of the training's cells, instead of N(0, 1) before the
+            # Anchors all over the image, of the mean size of the training's cells, instead of N(0, 1) before the
             # sigmoid; read when the training starts.
-            initial_anchors=dict(_delete_=True, type='mmdet_dab.BoxAnchors', dataset=train_dataset),
+            initial_anchors=dict(type='BoxAnchors'),
         ),
     ),
     decoder=dict(
         # Attention looks around the anchor from the first step, at half the size of a cell.
-        positional_query=dict(init_cfg=dict(type='mmdet_dab.UnitPositionScale')),
-        layer=dict(cross_attention=dict(init_cfg=dict(type='mmdet_dab.DirectedAttention', radius=0.09, gain=3.0))),
+        positional_query=dict(position_scale=dict(init_cfg=dict(type='UnitPositionScale'))),
+        layer=dict(cross_attention=dict(init_cfg=dict(type='DirectedAttention', radius=0.09, gain=3.0))),
     ),
     bbox_head=dict(
-        num_classes=len(metainfo['classes']),
-        max_per_img=100,
-        # After so short a training some cells are still found twice.
-        duplicates=dict(type='mmdet_dab.MatrixNMS', sigma=0.5),
+        selection=dict(
+            max_per_img=100,
+            # After so short a training run some cells are still found twice.
+            duplicates=dict(type='MatrixNMS'),
+        ),
     ),
 )
 
@@ -56,8 +57,8 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    # Half of the pictures are parts of one. They are squeezed to the same size, not padded to it: batch norm, which
-    # learns from scratch, would take padding for picture.
+    # Half of the images are parts of one. They are squeezed to the same size, not padded to it: batch norm, which
+    # learns from scratch, would take padding for image.
     dict(
         type='RandomApply',
         transforms=[dict(type='RandomCrop', crop_type='relative_range', crop_size=(0.7, 0.7))],

@@ -1,17 +1,17 @@
-# Can it learn at all? The model of the paper on four pictures of COCO, small, from random weights: the loss must
-# go towards zero and the AP on the same pictures towards 1. A check for a changed model or a new machine, before
+# Can it learn at all? The model of the paper on four images of COCO, small, from random weights: the loss must
+# go towards zero and the AP on the same images towards 1. A check for a changed model or a new machine, before
 # days of training are spent:
 #   python tools/train.py configs/custom/overfit_coco4_r50.py --cfg-options data_root=/path/to/coco
 _base_ = '../dab_detr_r50_50e.py'
 
 max_iters = 300
-pictures = [0, 1, 2, 3]
+images = [0, 1, 2, 3]
 
 model = dict(
     # Nothing is pretrained here, so nothing is frozen.
     backbone=dict(init_cfg=None, frozen_stages=-1, norm_cfg=dict(type='BN', requires_grad=True), norm_eval=False),
-    query_generator=dict(num_queries=100),
-    bbox_head=dict(max_per_img=100),
+    num_queries=100,
+    bbox_head=dict(selection=dict(max_per_img=100)),
 )
 
 load, annotations = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
@@ -31,7 +31,7 @@ train_dataloader = dict(
     num_workers=1,
     batch_sampler=None,
     sampler=dict(type='InfiniteSampler', shuffle=False),
-    dataset=dict(indices=pictures, pipeline=train_pipeline),
+    dataset=dict(indices=images, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     dataset=dict(
@@ -39,12 +39,12 @@ val_dataloader = dict(
         data_prefix=dict(img='train2017/'),
         filter_cfg=dict(filter_empty_gt=True, min_size=32),
         test_mode=False,
-        indices=pictures,
+        indices=images,
         pipeline=test_pipeline,
     )
 )
 test_dataloader = val_dataloader
-# Without an annotation file the truth comes from the four pictures alone.
+# Without an annotation file the truth comes from the four images alone.
 val_evaluator = dict(ann_file=None)
 test_evaluator = val_evaluator
 

@@ -2,12 +2,5 @@
 _base_ = '../shapes/dab_detr_shapes_5min.py'
 
 model = dict(
-    query_generator=dict(
-        _delete_=True,
-        type='mmdet_dab.DenoisingQueryGenerator',
-        generator={{_base_.model.query_generator}},
-        num_classes={{_base_.model.bbox_head.num_classes}},
-        embed_dims={{_base_.model.query_generator.embed_dims}},
-        num_groups=5,
-    ),
+    query_generator=dict(_delete_=True, type='DenoisingQueryGenerator', generator={{_base_.model.query_generator}}),
 )

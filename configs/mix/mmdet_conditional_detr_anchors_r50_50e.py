@@ -1,11 +1,13 @@
-# Queries, decoder layers and anchor update: mmdet's Conditional DETR whose points become boxes that move. Backbone,
-# neck, encoder, losses, matching and test settings stay mmdet's; its DABDETRHead measures boxes from anchors.
+# Queries, decoder layers and anchor update: mmdet's Conditional DETR whose points become boxes that
+# move. Backbone, neck, encoder, losses, matching and test settings stay mmdet's; its DABDETRHead
+# measures boxes from anchors.
 _base_ = ['mmdet::conditional_detr/conditional-detr_r50_8xb2-50e_coco.py', '../_base_/parts/dab_detr.py']
+custom_imports = dict(imports=['mmdet_dab'], allow_failed_imports=False)
 
 model = dict(
-    type='mmdet_dab.MixedConditionalDETR',
-    positional_encoding={{_base_.dab_encoding}},
+    type='MixedConditionalDETR',
+    positional_encoding={{_base_.replace_encoding}},
     query_generator={{_base_.dab_queries}},
-    decoder={{_base_.dab_decoder}},
+    decoder={{_base_.replace_decoder}},
     bbox_head=dict(type='DABDETRHead'),
 )

@@ -1,4 +1,4 @@
-# The embedded default: from random initialisation on drawn pictures, in five minutes on two CPU cores.
+# The embedded default: from random initialisation on drawn images, in five minutes on two CPU cores.
 _base_ = [
     '../_base_/models/dab_detr_small.py',
     '../_base_/datasets/shapes_detection.py',
@@ -8,31 +8,22 @@ _base_ = [
 max_iters = 2000
 
 model = dict(
-    # Stride 8: the pictures are small. Two stages see 99 pixels, more than a picture has; so the encoder's
-    # view of the whole is not missed, and its time buys more steps.
+    embed_dims=96,
+    num_heads=6,
+    hidden_dims=256,
+    num_classes={{_base_.num_classes}},
+    num_queries=16,
+    # Stride 8: the images are small. Two stages see 99 pixels, more than an image has; so the
+    # encoder's view of the whole is not missed, and its time buys more steps.
     backbone=dict(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,)),
-    neck=dict(in_channels=[64], out_channels=96),
-    positional_encoder=dict(embed_dims=96),
-    tokenizer=dict(embed_dims=96),
-    encoder=dict(num_layers=0, position_scale=False, embed_dims=96),
-    query_generator=dict(
-        num_queries=16,
-        embed_dims=96,
-        initial_anchors=dict(type='mmdet_dab.GridAnchors', size=0.4),
-    ),
+    neck=dict(in_channels=[64]),
+    encoder=dict(num_layers=0, position_scale=None),
+    query_generator=dict(initial_anchors=dict(type='GridAnchors', size=0.4)),
     decoder=dict(
-        embed_dims=96,
-        positional_query=dict(embed_dims=96, init_cfg=dict(type='mmdet_dab.UnitPositionScale')),
-        layer=dict(
-            embed_dims=96,
-            self_attention=dict(embed_dims=96, num_heads=6),
-            cross_attention=dict(
-                embed_dims=96, num_heads=6, init_cfg=dict(type='mmdet_dab.DirectedAttention', radius=0.16)
-            ),
-            feed_forward=dict(embed_dims=96, hidden_dims=256),
-        ),
+        positional_query=dict(position_scale=dict(init_cfg=dict(type='UnitPositionScale'))),
+        layer=dict(cross_attention=dict(init_cfg=dict(type='DirectedAttention', radius=0.16))),
     ),
-    bbox_head=dict(num_classes={{_base_.num_classes}}, embed_dims=96, max_per_img=50),
+    bbox_head=dict(selection=dict(max_per_img=50)),
 )
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)

@@ -42,7 +42,7 @@ AUTHORS_DEFORMABLE = Layout(
         ('transformer.decoder.layers.#.linear1', 'decoder.layers.#.feed_forward.expand'),
         ('transformer.decoder.layers.#.linear2', 'decoder.layers.#.feed_forward.shrink'),
         ('transformer.decoder.ref_point_head', 'decoder.positional_query.learned'),
-        ('transformer.decoder.query_scale', 'decoder.positional_query.content_scale'),
+        ('transformer.decoder.query_scale', 'decoder.positional_query.position_scale'),
         ('class_embed.#', 'bbox_head.class_branches.#'),
         ('bbox_embed.#', 'bbox_head.box_branches.#'),
         ('tgt_embed.weight', 'query_generator.content'),

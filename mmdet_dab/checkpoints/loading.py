@@ -6,16 +6,19 @@ import pickle
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
+from mmdet_dab.checkpoints.known_layouts import unwrapped
+from mmdet_dab.checkpoints.unwrap import KEYS, stored_weights
 from mmdet_dab.compat import mmengine_checkpoint_types
-from mmdet_dab.errors import CheckpointError
+from mmdet_dab.errors import CheckpointError, listed
 
 #: What every pickle of tensors names, whatever its protocol.
 WEIGHTS = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+')
@@ -54,34 +57,39 @@ def read_weights(path: str | Path, *, allow: Sequence[type] = ()) -> tuple[dict[
     """Read the tensors of a model from a file of any framework.
 
     Args:
-        path: A file of ``torch.save`` with the tensors under ``'state_dict'`` (mmengine) or ``'model'`` (DETR,
-            detrex), or with nothing else; or a ``.safetensors`` file.
+        path: A file of ``torch.save`` with the tensors under ``'state_dict'`` (mmengine), ``'model'`` (DETR, detrex)
+            or another of the usual keys, or with nothing else; or a ``.safetensors`` file.
         allow: As for :func:`read_checkpoint`.
 
     Returns:
-        the tensors by name, and what mmengine keeps beside them under ``'meta'``, if anything.
+        the tensors by name, without a prefix of a wrapper such as ``module.`` where their layout is known, and what
+        mmengine keeps beside them under ``'meta'``, if anything.
 
     Raises:
-        CheckpointError: the file cannot be read, or holds no tensors by name.
+        CheckpointError: the file cannot be read, holds no tensors by name, or those of several models.
     """
     if Path(path).suffix == '.safetensors':
-        return _read_safetensors(Path(path)), {}
+        return unwrapped(read_safetensors(Path(path))), {}
     content = read_checkpoint(path, allow=allow)
-    weights = content
-    for key in ('state_dict', 'model'):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            weights = content[key]
-            break
-    if not isinstance(weights, Mapping) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
+    found = stored_weights(content)
+    if found is None:
         raise CheckpointError(
-            f"checkpoint {path} holds no tensors by name, neither under 'state_dict' or 'model' nor as a whole: "
+            f"checkpoint {path} holds no tensors by name, neither as a whole nor under '{listed(KEYS)}': "
             'it is not a checkpoint of a model'
         )
-    meta = content.get('meta') if weights is not content else None
-    return dict(weights), meta if isinstance(meta, dict) else {}
+    weights, keys = found
+    others = [key for key in KEYS if keys and key != keys[0] and stored_weights(content.get(key))]
+    if others:
+        print_log(f"checkpoint {path}: weights are taken from '{keys[0]}', not from '{listed(others)}'", 'current')
+    meta = content.get('meta') if keys else None
+    try:
+        return unwrapped(weights), meta if isinstance(meta, dict) else {}
+    except CheckpointError as error:
+        raise CheckpointError(f'checkpoint {path}: {error}') from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors by name, as they are stored."""
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mmdet_dab.analysis.building import build_detector
 from mmdet_dab.checkpoints import config_name, read_weights, recognise
-from mmdet_dab.checkpoints.known import OURS
+from mmdet_dab.checkpoints.class_rows import class_tensors
+from mmdet_dab.checkpoints.known_layouts import OURS
 from mmdet_dab.errors import DataError, listed
-from mmdet_dab.hooks.fine_tuning import class_tensors
 
 COMMON = ('_base_/datasets/coco_detection.py', '_base_/schedules/schedule_50e.py', '_base_/default_runtime.py')
 SCRATCH = ('_base_/models/dn_detr_small.py', *COMMON)
@@ -72,7 +72,6 @@ def from_checkpoint(path: Path, configs: Path, classes: Sequence[str]) -> Start:
         CheckpointError: it cannot be read.
     """
     state, meta = read_weights(path)
-    state = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
     layout = recognise(state)
     if layout is not OURS:
         raise DataError(

@@ -1,16 +1,22 @@
 """Hooks for the Runner."""
 
-from mmdet_dab.hooks.channels_last import ChannelsLastHook
-from mmdet_dab.hooks.fine_tuning import FineTuningHook
-from mmdet_dab.hooks.inference import OptimizeForInferenceHook
-from mmdet_dab.hooks.not_finite import NotFiniteError, NotFiniteHook
-from mmdet_dab.hooks.training_watch import TrainingWatch
+from mmdet_dab.hooks.anchors_from_data_hook import AnchorsFromDataHook
+from mmdet_dab.hooks.channels_last_hook import ChannelsLastHook
+from mmdet_dab.hooks.fine_tuning_hook import FineTuningHook
+from mmdet_dab.hooks.not_finite_hook import NotFiniteError, NotFiniteHook
+from mmdet_dab.hooks.optimize_for_inference_hook import OptimizeForInferenceHook
+from mmdet_dab.hooks.training_watch_hook import TrainingWatchHook
+
+#: The earlier name, which older configs and scripts have.
+TrainingWatch = TrainingWatchHook
 
 __all__ = [
+    'AnchorsFromDataHook',
     'ChannelsLastHook',
     'FineTuningHook',
     'NotFiniteError',
     'NotFiniteHook',
     'OptimizeForInferenceHook',
     'TrainingWatch',
+    'TrainingWatchHook',
 ]

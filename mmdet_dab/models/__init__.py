@@ -1,7 +1,7 @@
 """The detector and its parts, one idea of the paper per file."""
 
-from mmdet_dab.models.anchor_update import AnchorUpdate
-from mmdet_dab.models.assigner import MatcherAssigner
+from mmdet_dab.models.anchor_update import AnchorUpdate, DetachedAnchorUpdate
+from mmdet_dab.models.anchors import BoxAnchors, GridAnchors, NormalAnchors, UniformAnchors
 from mmdet_dab.models.attention import (
     CellSelfAttention,
     ConditionalCrossAttention,
@@ -10,30 +10,20 @@ from mmdet_dab.models.attention import (
     QuerySelfAttention,
 )
 from mmdet_dab.models.backbone import DilatedResNet, FrozenBatchNorm
-from mmdet_dab.models.decoder import AnchorDecoder, QueryDecoder
+from mmdet_dab.models.class_scores import SigmoidScores, SoftmaxScores
+from mmdet_dab.models.decoder import CanvasFrame, TransformerDecoder
 from mmdet_dab.models.decoder_layer import DecoderLayer
 from mmdet_dab.models.deformable_attention import DeformableCellAttention, DeformableCrossAttention
 from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
-from mmdet_dab.models.duplicates import MatrixNMS
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
-from mmdet_dab.models.focal_loss import SigmoidFocalLoss
 from mmdet_dab.models.head import SetPredictionHead
-from mmdet_dab.models.image_tokens import ImageTokenizer
-from mmdet_dab.models.initial_anchors import BoxAnchors, GridAnchors, NormalAnchors, UniformAnchors
-from mmdet_dab.models.initial_weights import DirectedAttention, UnitPositionScale
+from mmdet_dab.models.init import BoxesAtReferences, DirectedAttention, UnitPositionScale
 from mmdet_dab.models.layers import FeedForward
+from mmdet_dab.models.losses import SigmoidFocalLoss
 from mmdet_dab.models.matcher import BoxL1Cost, ClassificationCost, FocalCost, GIoUCost, HungarianMatcher
-from mmdet_dab.models.mixed_detr import MixedConditionalDETR, MixedDeformableDETR, MixedDETR
-from mmdet_dab.models.mmdet_parts import (
-    MMDetConditionalDecoder,
-    MMDetDecoder,
-    MMDetDeformableDecoder,
-    MMDetDeformableEncoder,
-    MMDetEncoder,
-    MMDetHead,
-    MMDetPointQueryGenerator,
-)
+from mmdet_dab.models.matrix_nms import MatrixNMS
+from mmdet_dab.models.position_scale import ContentScale, LayerScale, ScalarScale
 from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 from mmdet_dab.models.positional_query import (
     AnchorPositionalQuery,
@@ -46,21 +36,35 @@ from mmdet_dab.models.query_generator import (
     LearnedQueryGenerator,
     PredictedPointQueryGenerator,
 )
-from mmdet_dab.models.structures import DecoderOutput, Denoising, ImageTokens, Queries, QueryPosition
+from mmdet_dab.models.selection import BestPredictions
+from mmdet_dab.models.size_modulation import SizeModulation
+from mmdet_dab.models.structures import (
+    AnchorStep,
+    DecoderOutput,
+    Denoising,
+    ImageTokens,
+    Queries,
+    QueryPosition,
+)
+from mmdet_dab.models.tokenizer import ImageTokenizer
 
 __all__ = [
-    'AnchorDecoder',
     'AnchorPositionalQuery',
     'AnchorQueryGenerator',
+    'AnchorStep',
     'AnchorUpdate',
+    'BestPredictions',
     'BoxAnchors',
     'BoxL1Cost',
+    'BoxesAtReferences',
+    'CanvasFrame',
     'CellSelfAttention',
     'ClassificationCost',
     'ComposedDETR',
     'ConditionalCrossAttention',
     'ConditionalPositionalQuery',
     'ConditionalSelfAttention',
+    'ContentScale',
     'DecoderLayer',
     'DecoderOutput',
     'DeformableCellAttention',
@@ -68,6 +72,7 @@ __all__ = [
     'DeformablePositionalQuery',
     'Denoising',
     'DenoisingQueryGenerator',
+    'DetachedAnchorUpdate',
     'DilatedResNet',
     'DirectedAttention',
     'EncoderLayer',
@@ -79,30 +84,24 @@ __all__ = [
     'HungarianMatcher',
     'ImageTokenizer',
     'ImageTokens',
+    'LayerScale',
     'LearnedPositionalQuery',
     'LearnedQueryGenerator',
-    'MMDetConditionalDecoder',
-    'MMDetDecoder',
-    'MMDetDeformableDecoder',
-    'MMDetDeformableEncoder',
-    'MMDetEncoder',
-    'MMDetHead',
-    'MMDetPointQueryGenerator',
-    'MatcherAssigner',
     'MatrixNMS',
-    'MixedConditionalDETR',
-    'MixedDETR',
-    'MixedDeformableDETR',
     'NormalAnchors',
     'PredictedPointQueryGenerator',
     'Queries',
     'QueryCrossAttention',
-    'QueryDecoder',
     'QueryPosition',
     'QuerySelfAttention',
+    'ScalarScale',
     'SetPredictionHead',
     'SigmoidFocalLoss',
+    'SigmoidScores',
     'SinePositionalEncoder',
+    'SizeModulation',
+    'SoftmaxScores',
+    'TransformerDecoder',
     'TransformerEncoder',
     'UniformAnchors',
     'UnitPositionScale',

@@ -1,6 +1,6 @@
 """The attentions. Content and position are kept apart (paper, section 3 and figure 5).
 
-Three roles, three signatures; a part of a user's own takes the place of ours by having the same one:
+Three places, three signatures; a part of your own takes the place of ours by having the same one:
 
     encoder self-attention      (content, position, tokens)            -> (B, S, D)
     decoder self-attention      (content, position, mask)              -> (B, N, D)
@@ -11,11 +11,14 @@ Residuals, norms and feed-forward belong to the layers.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_dab.models.compatibility import NO_CONTRACT, Contract
 from mmdet_dab.models.layers import xavier_matrices
 from mmdet_dab.models.structures import ImageTokens, QueryPosition
 from mmdet_dab.registry import MODELS
@@ -39,13 +42,16 @@ class MultiHeadAttention(BaseModule):
         init_cfg: see mmengine's BaseModule.
     """
 
+    #: What a class states of itself.
+    own_facts = NO_CONTRACT
+
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
     ) -> None:
         super().__init__(init_cfg)
         if num_heads < 1 or embed_dims % num_heads:
             raise ValueError(f'{type(self).__name__}: num_heads={num_heads} does not divide embed_dims={embed_dims}')
-        self.contract = {'embed_dims': embed_dims}
+        self.contract = replace(self.own_facts, embed_dims=embed_dims)
         self.num_heads = num_heads
         self.dropout = dropout
         self.out = nn.Linear(embed_dims, embed_dims)
@@ -116,13 +122,7 @@ class CellSelfAttention(PlacedAttention):
     For one feature level: every cell looks at every other, which four levels of them make too many.
     """
 
-    role = 'encoder self-attention'
-
-    def __init__(
-        self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
-    ) -> None:
-        super().__init__(embed_dims, num_heads, dropout, init_cfg)
-        self.contract['feature_levels'] = 1
+    own_facts = Contract(place='encoder self-attention', levels=1)
 
     def forward(self, content: Tensor, position: Tensor, tokens: ImageTokens) -> Tensor:
         """Let every cell look at every cell that is not padding.
@@ -144,7 +144,7 @@ class CellSelfAttention(PlacedAttention):
 class QuerySelfAttention(PlacedAttention):
     """Self-attention of the decoder without a projection for each term: Q = K = C + P, V = C (as in DETR)."""
 
-    role = 'decoder self-attention'
+    own_facts = Contract(place='decoder self-attention')
 
     def forward(self, content: Tensor, position: QueryPosition, mask: Tensor | None = None) -> Tensor:
         """Let the queries look at one another.
@@ -165,22 +165,16 @@ class QuerySelfAttention(PlacedAttention):
 class QueryCrossAttention(PlacedAttention):
     """Cross-attention of the decoder with one projection of content and position: Q = C + P, K = F + P_F (DETR)."""
 
-    role = 'decoder cross-attention'
-
-    def __init__(
-        self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
-    ) -> None:
-        super().__init__(embed_dims, num_heads, dropout, init_cfg)
-        self.contract['sine_code'] = False
+    own_facts = Contract(place='decoder cross-attention', sine_code=False)
 
     def forward(self, content: Tensor, position: QueryPosition, anchors: Tensor, tokens: ImageTokens) -> Tensor:
-        """Let the queries look at the picture.
+        """Let the queries look at the image.
 
         Args:
             content: (B, N, D).
             position: of which ``learned`` (P) is used.
             anchors: not needed here.
-            tokens: the encoded picture.
+            tokens: the encoded image.
 
         Returns:
             (B, N, D).
@@ -193,7 +187,7 @@ class QueryCrossAttention(PlacedAttention):
 class ConditionalSelfAttention(MultiHeadAttention):
     """Self-attention of the decoder: Q = K = C + P, V = C, with a projection for each term (eq. 3)."""
 
-    role = 'decoder self-attention'
+    own_facts = Contract(place='decoder self-attention')
 
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
@@ -238,7 +232,7 @@ class ConditionalCrossAttention(MultiHeadAttention):
         init_cfg: see mmengine's BaseModule.
     """
 
-    role = 'decoder cross-attention'
+    own_facts = Contract(place='decoder cross-attention')
 
     def __init__(
         self,
@@ -257,14 +251,14 @@ class ConditionalCrossAttention(MultiHeadAttention):
         self.query_position = nn.Linear(embed_dims, embed_dims) if position_in_content else None
 
     def forward(self, content: Tensor, position: QueryPosition, anchors: Tensor, tokens: ImageTokens) -> Tensor:
-        """Let the queries look at the picture.
+        """Let the queries look at the image.
 
         Args:
             content: (B, N, D).
             position: ``sine`` is the positional half of the query; ``learned`` (P) is used with
                 ``position_in_content``.
             anchors: not needed here; deformable attention samples around them.
-            tokens: the encoded picture.
+            tokens: the encoded image.
 
         Returns:
             (B, N, D).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_dab.models.compatibility import Contract, check_place
 from mmdet_dab.models.structures import ImageTokens, QueryPosition
 from mmdet_dab.registry import MODELS
 
@@ -14,8 +15,8 @@ class DecoderLayer(BaseModule):
     """Three blocks, each with residual and norm after it.
 
     Args:
-        self_attention: config of a part with the role "decoder self-attention".
-        cross_attention: config of a part with the role "decoder cross-attention".
+        self_attention: config of a part for decoder self-attention (``attention.py``).
+        cross_attention: config of a part for decoder cross-attention.
         feed_forward: config of a part (B, N, D) -> (B, N, D).
         embed_dims: width D.
         dropout: of the residual branches.
@@ -32,11 +33,12 @@ class DecoderLayer(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.contract = {'embed_dims': embed_dims}
-        self.roles = {'self_attention': 'decoder self-attention', 'cross_attention': 'decoder cross-attention'}
+        self.contract = Contract(embed_dims=embed_dims)
         self.self_attention = MODELS.build(self_attention)
         self.cross_attention = MODELS.build(cross_attention)
         self.feed_forward = MODELS.build(feed_forward)
+        check_place(self, 'self_attention', 'decoder self-attention')
+        check_place(self, 'cross_attention', 'decoder cross-attention')
         self.self_attention_norm = nn.LayerNorm(embed_dims)
         self.cross_attention_norm = nn.LayerNorm(embed_dims)
         self.feed_forward_norm = nn.LayerNorm(embed_dims)
@@ -56,7 +58,7 @@ class DecoderLayer(BaseModule):
             content: (B, N, D).
             position: the positional queries of this layer.
             anchors: (B, N, 4 or 2) in 0..1, where the queries look.
-            tokens: the encoded picture.
+            tokens: the encoded image.
             mask: (N, N) or (B, 1, N, N) bool for self-attention, True where a query must not look, or None.
 
         Returns:

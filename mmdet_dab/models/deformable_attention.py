@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from mmdet_dab import compat
 from mmdet_dab.models.attention import project
+from mmdet_dab.models.compatibility import NO_CONTRACT, Contract
 from mmdet_dab.models.layers import xavier_matrices
 from mmdet_dab.models.structures import ImageTokens, QueryPosition
 from mmdet_dab.registry import MODELS
@@ -54,14 +56,14 @@ def compiled_operation_serves(value: Tensor) -> bool:
 def sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """:func:`sample_levels` by ``grid_sample``, level by level, all heads at once."""
     batch, num_queries, num_heads = locations.shape[:3]
-    # (B, N, H, V, P, …) -> (V, B·H, N, P, …): to grid_sample a head is one more picture
+    # (B, N, H, V, P, …) -> (V, B·H, N, P, …): to grid_sample a head is one more image
     grids = (2 * locations - 1).permute(3, 0, 2, 1, 4, 5).flatten(1, 2)
     level_weights = weights.permute(3, 0, 2, 1, 4).flatten(1, 2)
     cells = value.split([height * width for height, width in shapes], dim=1)
     total = value.new_zeros(batch * num_heads, value.size(-1), num_queries)
     for level, shape, grid, weight in zip(cells, shapes, grids, level_weights, strict=True):
-        pictures = level.permute(0, 2, 3, 1).reshape(batch * num_heads, -1, *shape)  # (B·H, E, height, width)
-        found = F.grid_sample(pictures, grid, padding_mode='zeros', align_corners=False)  # (B·H, E, N, P)
+        images = level.permute(0, 2, 3, 1).reshape(batch * num_heads, -1, *shape)  # (B·H, E, height, width)
+        found = F.grid_sample(images, grid, padding_mode='zeros', align_corners=False)  # (B·H, E, N, P)
         total = total + (found * weight[:, None]).sum(-1)
     return total.view(batch, -1, num_queries).transpose(1, 2)  # (B·H, E, N) -> (B, N, H·E)
 
@@ -91,7 +93,7 @@ def head_directions(num_heads: int) -> Tensor:
 
 
 def cell_centers(tokens: ImageTokens) -> Tensor:
-    """(B, S, 2), the centre x, y of every cell in parts of the picture; more than 1 on padding."""
+    """(B, S, 2), the centre x, y of every cell in parts of the image; more than 1 on padding."""
     centers = []
     for level, shape in enumerate(tokens.shapes):
         y, x = ((torch.arange(size, device=tokens.content.device) + 0.5) / size for size in shape)
@@ -111,6 +113,9 @@ class DeformableAttention(BaseModule):
         init_cfg: see mmengine's BaseModule.
     """
 
+    #: What a class states of itself.
+    own_facts = NO_CONTRACT
+
     def __init__(
         self,
         embed_dims: int = 256,
@@ -122,7 +127,7 @@ class DeformableAttention(BaseModule):
         super().__init__(init_cfg)
         if num_heads < 1 or embed_dims % num_heads:
             raise ValueError(f'{type(self).__name__}: num_heads={num_heads} does not divide embed_dims={embed_dims}')
-        self.contract = {'embed_dims': embed_dims, 'feature_levels': num_levels}
+        self.contract = replace(self.own_facts, embed_dims=embed_dims, levels=num_levels)
         self.num_heads = num_heads
         self.num_levels = num_levels
         self.num_points = num_points
@@ -176,7 +181,7 @@ class DeformableAttention(BaseModule):
 class DeformableCellAttention(DeformableAttention):
     """Self-attention of the encoder: a cell looks around its own place, on every level; an offset of 1 is a cell."""
 
-    role = 'encoder self-attention'
+    own_facts = Contract(place='encoder self-attention')
 
     def forward(self, content: Tensor, position: Tensor, tokens: ImageTokens) -> Tensor:
         """Let every cell look around itself.
@@ -190,8 +195,9 @@ class DeformableCellAttention(DeformableAttention):
             (B, S, D).
         """
         centers = tokens.on_canvas(cell_centers(tokens))
-        cell = 1 / centers.new_tensor(tokens.shapes).flip(-1)  # (height, width) -> (x, y)
-        return self.look(content + position, content, tokens, centers, cell[None, None])
+        one = centers.new_ones(())  # divided by sizes one by one, which an exported graph can follow
+        cells = torch.stack([torch.stack((one / width, one / height)) for height, width in tokens.shapes])
+        return self.look(content + position, content, tokens, centers, cells[None, None])
 
 
 @MODELS.register_module()
@@ -203,27 +209,16 @@ class DeformableCrossAttention(DeformableAttention):
     :class:`DeformableAttention`.
     """
 
-    role = 'decoder cross-attention'
-
-    def __init__(
-        self,
-        embed_dims: int = 256,
-        num_heads: int = 8,
-        num_levels: int = 4,
-        num_points: int = 4,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(embed_dims, num_heads, num_levels, num_points, init_cfg)
-        self.contract |= {'anchor_dims': 4, 'sine_code': False}
+    own_facts = Contract(place='decoder cross-attention', anchor_dims=4, sine_code=False)
 
     def forward(self, content: Tensor, position: QueryPosition, anchors: Tensor, tokens: ImageTokens) -> Tensor:
-        """Let the queries look at the picture.
+        """Let the queries look at the image.
 
         Args:
             content: (B, N, D).
             position: of which ``learned`` (P) is used.
-            anchors: (B, N, 4) cx cy w h in parts of the pictures.
-            tokens: the encoded picture.
+            anchors: (B, N, 4) cx cy w h in parts of the images.
+            tokens: the encoded image.
 
         Returns:
             (B, N, D).

@@ -12,8 +12,8 @@ from mmdet.structures import SampleList
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdet_dab.models.contracts import require
-from mmdet_dab.models.matcher import Targets, truth_of
+from mmdet_dab.models.compatibility import Contract, contract_of, require
+from mmdet_dab.models.matcher import Targets, ground_truth_of
 from mmdet_dab.models.structures import Denoising, ImageTokens, Queries
 from mmdet_dab.registry import MODELS
 
@@ -51,7 +51,7 @@ def noised_boxes(boxes: Tensor, center_noise: float, size_noise: float) -> Tenso
 
 
 def slots_of(targets: Targets) -> Tensor:
-    """(B, M) bool: True on objects, False on the padding of pictures with fewer than M."""
+    """(B, M) bool: True on objects, False on the padding of images with fewer than M."""
     counts = torch.tensor(targets.counts, device=targets.labels.device)
     return torch.arange(targets.labels.size(1), device=counts.device) < counts[:, None]
 
@@ -81,9 +81,9 @@ def denoising_mask(num_matching: int, objects: Tensor, num_groups: int) -> Tenso
 class DenoisingQueryGenerator(BaseModule):
     """In training, adds noised truth to the queries of another generator; at test time there is only that one.
 
-    Every group holds each object of a picture once: content is the embedding of its noised label, the anchor its
+    Every group holds each object of an image once: content is the embedding of its noised label, the anchor its
     noised box. The head lets them answer for the object that they come from, without matching. They follow the
-    matching queries; the groups of a picture with fewer objects than the fullest one of the batch are padded.
+    matching queries; the groups of an image with fewer objects than the fullest one of the batch are padded.
 
     What differs from the released code, and why:
 
@@ -93,7 +93,7 @@ class DenoisingQueryGenerator(BaseModule):
       wrapped, 0 groups are exactly the model without denoising, and what is trained is, at test time, exactly the
       wrapped model. Nothing is lost: D free channels can hold an indicator, and "unknown" is
       one learned content for all matching queries, which is ``AnchorQueryGenerator(num_patterns=1)``.
-    - There, padding is visible to its group, so that a picture's losses depend on the number of objects in the
+    - There, padding is visible to its group, so that an image's losses depend on the number of objects in the
       others. Here nobody looks at it.
     - There, each process divides its denoising losses by its own objects. Here, as all losses, by their mean over
       the processes.
@@ -127,37 +127,35 @@ class DenoisingQueryGenerator(BaseModule):
         require(name, 'center_noise', center_noise, 0 <= center_noise < 1, 'at least 0 and less than 1')
         require(name, 'size_noise', size_noise, 0 <= size_noise < 1, 'at least 0 and less than 1')
         require(name, 'label_noise', label_noise, 0 <= label_noise <= 1, 'between 0 and 1')
-        self.contract = {'embed_dims': embed_dims, 'num_classes': num_classes}
-        if num_groups:
-            self.contract['denoising_losses'] = True
+        self.contract = Contract(
+            embed_dims=embed_dims,
+            num_classes=num_classes,
+            denoising=bool(num_groups) or None,
+            class_tensors=('label_embedding',) if num_groups else (),
+        )
         self.num_classes = num_classes
         self.num_groups = num_groups
         self.center_noise = center_noise
         self.size_noise = size_noise
         self.label_noise = label_noise
         self.generator = MODELS.build(generator)
-        anchor_dims = getattr(self.generator, 'contract', {}).get('anchor_dims', 4)
-        fits = anchor_dims == 4 or num_groups == 0
+        anchor_dims = contract_of(self.generator).anchor_dims
+        fits = anchor_dims in (4, None) or num_groups == 0
         require(name, 'generator.anchor_dims', anchor_dims, fits, '4: the noised boxes have a width and a height')
         # Made after the generator, and only if it is used: so 0 groups start from the same random numbers as none.
         self.label_embedding = nn.Parameter(torch.randn(num_classes, embed_dims)) if num_groups else None
-
-    @property
-    def class_tensors(self) -> list[str]:
-        """Names of the parameters with a row for every class; fine-tuning on other classes selects their rows."""
-        return [] if self.label_embedding is None else ['label_embedding']
 
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
         """Make the queries of a batch.
 
         Args:
-            tokens: the encoded pictures.
+            tokens: the encoded images.
             data_samples: the truth in training, or None: then, as with 0 groups, the queries are those of the
                 wrapped generator.
 
         Returns:
             content (B, N + G·M, D) and anchors (B, N + G·M, 4) for N matching queries and at most M objects in a
-            picture, with attention mask and ``denoising``. Without any object in the batch M is 0.
+            image, with attention mask and ``denoising``. Without any object in the batch M is 0.
 
         Raises:
             ValueError: the queries of the wrapped generator have no anchors, or denoise already.
@@ -170,7 +168,7 @@ class DenoisingQueryGenerator(BaseModule):
                 f'{type(self).__name__} needs queries with anchors and without denoising, but '
                 f'{type(self.generator).__name__}, which it wraps, gave others'
             )
-        targets = truth_of(data_samples)
+        targets = ground_truth_of(data_samples)
         objects, num_matching = slots_of(targets), queries.content.size(1)
         labels = targets.labels.repeat(1, self.num_groups)  # (B, M) -> (B, G·M), group by group
         boxes = targets.boxes.repeat(1, self.num_groups, 1)
@@ -179,13 +177,11 @@ class DenoisingQueryGenerator(BaseModule):
         mask = denoising_mask(num_matching, objects, self.num_groups)
         if queries.attention_mask is not None:
             mask[..., :num_matching, :num_matching] |= queries.attention_mask
-        picture, slot = objects.repeat(1, self.num_groups).nonzero(as_tuple=True)
+        image, slot = objects.repeat(1, self.num_groups).nonzero(as_tuple=True)
         return replace(
             queries,
             content=torch.cat((queries.content, content), dim=1),
             anchors=torch.cat((queries.anchors, anchors), dim=1),
             attention_mask=mask,
-            denoising=Denoising(
-                num_matching, picture, num_matching + slot, labels[picture, slot], boxes[picture, slot]
-            ),
+            denoising=Denoising(num_matching, image, num_matching + slot, labels[image, slot], boxes[image, slot]),
         )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from typing import Any, cast
+from typing import Literal, cast
 
 import torch
 from mmdet.structures import SampleList
@@ -15,17 +14,16 @@ from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_dab.models.class_scores import SigmoidScores, SoftmaxScores
-from mmdet_dab.models.contracts import require
+from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.layers import MLP, inverse_sigmoid
-from mmdet_dab.models.matcher import Matches, Targets, truth_of
+from mmdet_dab.models.matcher import Matches, Targets, ground_truth_of
 from mmdet_dab.models.structures import DecoderOutput, Denoising
 from mmdet_dab.registry import MODELS, TASK_UTILS
 
 
-def branches(branch: nn.Module, num_layers: int | None) -> nn.ModuleList:
-    """One branch for all layers (None), or an equal copy for each."""
-    return nn.ModuleList([branch] + [deepcopy(branch) for _ in range((num_layers or 1) - 1)])
+def branches(branch: nn.Module, number: int) -> nn.ModuleList:
+    """One branch for all layers, or an equal copy for each."""
+    return nn.ModuleList([branch] + [deepcopy(branch) for _ in range(number - 1)])
 
 
 def apply_branches(branches: Iterable, states: Tensor, layers: Sequence[int]) -> Tensor:
@@ -36,58 +34,28 @@ def apply_branches(branches: Iterable, states: Tensor, layers: Sequence[int]) ->
     return torch.stack([choices[layer](state) for layer, state in zip(layers, states, strict=True)])
 
 
-def class_scores(
-    part: str, loss: nn.Module, num_classes: int, background_weight: float | None
-) -> SigmoidScores | SoftmaxScores:
-    """What the class loss wants logits to be.
-
-    Raises:
-        ValueError: the weight of background is missing, or there is no background.
-    """
-    sigmoid = getattr(loss, 'use_sigmoid', False)
-    if sigmoid != (background_weight is None):
-        raise ValueError(
-            f'{part}: background_weight={background_weight!r} with use_sigmoid={sigmoid} in loss_cls: background has a '
-            'logit, and needs a weight (DETR: 0.1), without sigmoid; with use_sigmoid=True it has none'
-        )
-    if background_weight is None:
-        return SigmoidScores(num_classes)
-    require(part, 'background_weight', background_weight, background_weight > 0, 'positive')
-    return SoftmaxScores(num_classes, background_weight)
-
-
 @MODELS.register_module()
 class SetPredictionHead(BaseModule):
     """A class and a box for every query of every layer, learned by set matching.
 
-    Boxes are offsets from the decoder's references: σ(σ⁻¹(reference) + MLP_box(state)). Coordinates that a reference
-    lacks are σ(MLP_box(state)): w and h of a point, all four of queries without anchors (DETR).
+    Boxes are offsets from the decoder's references: σ(σ⁻¹(reference) + MLP_box(state)). Coordinates
+    that a reference lacks are σ(MLP_box(state)): w and h of a point, all four of queries without
+    anchors (DETR).
 
     Args:
         num_classes: C, without background.
-        loss_cls: config of a class loss of mmdet. With ``use_sigmoid=True`` (focal) there is a logit per class, and
-            the loss is summed and divided by the objects; with False (cross entropy) there is one more for
-            background, and it is the mean over queries by weight (DETR).
+        loss_cls: config of a class loss, of ours or of mmdet.
         loss_bbox: config of a box loss on (cx, cy, w, h) in 0..1.
         loss_iou: config of a box loss on (x1, y1, x2, y2) in 0..1.
         matcher: config of the matcher.
+        class_scores: config of what logits mean (``class_scores.py``); None: a sigmoid each.
+        selection: config of what chooses among the predictions (``selection.py``); None: the best 300.
+        per_layer: which branches are not shared by the decoder layers, of ``'class'`` and ``'box'``
+            (paper, appendix; both in Deformable DETR).
+        num_layers: decoder layers L, for ``per_layer``.
         embed_dims: width D.
-        box_branch_per_layer: decoder layers L, for a box MLP per layer (paper, appendix; Deformable
-            DETR); None shares one.
-        class_branch_per_layer: decoder layers L, for a class branch per layer (Deformable DETR); None shares one.
-        start_at_references: boxes start as the references; False starts with the random boxes of an untrained
-            MLP, without which queries that have no anchors would all start with the same box (DETR).
-        initial_size_bias: what the first box branch adds to w and h before the sigmoid at the start; 0 keeps
-            the anchors, -2 makes them smaller (Deformable DETR).
-        background_weight: of background in a loss without sigmoid, which needs it (DETR: 0.1); None with sigmoid.
-        prior: class probability at the start, with sigmoid (focal loss).
         eps: clamp of σ⁻¹ (released code: 1e-3).
-        max_per_img: predictions kept per picture: the best of all queries and classes; without sigmoid the best
-            queries, each with its best class.
-        clip_boxes: cut predictions at the picture's border, as mmdet does; the released code does not.
-        duplicates: config of what lowers the scores of predictions that repeat better ones (``duplicates.py``); None,
-            as DETRs are meant, leaves them.
-        init_cfg: see mmengine's BaseModule.
+        init_cfg: see mmengine's BaseModule; ``BoxesAtReferences`` makes boxes start as the anchors.
     """
 
     def __init__(
@@ -97,73 +65,59 @@ class SetPredictionHead(BaseModule):
         loss_bbox: dict,
         loss_iou: dict,
         matcher: dict,
+        class_scores: dict | None = None,
+        selection: dict | None = None,
+        per_layer: Sequence[Literal['class', 'box']] = (),
+        num_layers: int = 6,
         embed_dims: int = 256,
-        box_branch_per_layer: int | None = None,
-        class_branch_per_layer: int | None = None,
-        start_at_references: bool = True,
-        initial_size_bias: float = 0.0,
-        background_weight: float | None = None,
-        prior: float = 0.01,
         eps: float = 1e-3,
-        max_per_img: int = 300,
-        clip_boxes: bool = True,
-        duplicates: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.contract: dict[str, Any] = {'embed_dims': embed_dims, 'num_classes': num_classes}
-        per_layer = {num for num in (box_branch_per_layer, class_branch_per_layer) if num is not None}
-        if len(per_layer) > 1:
-            raise ValueError(
-                f'{type(self).__name__}: box_branch_per_layer={box_branch_per_layer} and '
-                f'class_branch_per_layer={class_branch_per_layer}: both are the number of decoder layers, or None'
-            )
-        if per_layer:
-            self.contract['decoder_layers'] = per_layer.pop()
         name = type(self).__name__
-        require(name, 'num_classes', num_classes, num_classes >= 1, 'at least 1')
-        require(name, 'max_per_img', max_per_img, max_per_img >= 1, 'at least 1')
-        require(name, 'prior', prior, 0 < prior < 1, 'between 0 and 1')
         require(name, 'eps', eps, 0 < eps < 0.5, 'between 0 and 0.5')
-        fits = start_at_references or not initial_size_bias
-        require(name, 'initial_size_bias', initial_size_bias, fits, '0 where boxes do not start at references')
+        require(name, 'per_layer', per_layer, set(per_layer) <= {'class', 'box'}, "of 'class' and 'box'")
         self.num_classes = num_classes
-        self.prior = prior
-        self.start_at_references = start_at_references
-        self.initial_size_bias = initial_size_bias
         self.eps = eps
-        self.max_per_img = max_per_img
-        self.clip_boxes = clip_boxes
-        self.duplicates = None if duplicates is None else TASK_UTILS.build(duplicates)
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
         self.matcher = TASK_UTILS.build(matcher)
-        self.parts = {'matcher': self.matcher}
-        self.class_scores = class_scores(name, self.loss_cls, num_classes, background_weight)
-        self.contract['class_scores'] = self.class_scores.kind
+        scores = dict(type='mmdet_dab.SigmoidScores') if class_scores is None else class_scores
+        self.class_scores = MODELS.build(dict(dict(num_classes=num_classes), **scores))
+        self.check_loss()
+        self.selection = MODELS.build(selection or dict(type='mmdet_dab.BestPredictions'))
         class_branch = nn.Linear(embed_dims, self.class_scores.num_logits)
-        shared = class_branch_per_layer is None
+        shared = 'class' not in per_layer
         self.class_branch = class_branch if shared else None
-        self.class_branches = None if shared else branches(class_branch, class_branch_per_layer)
-        self.box_branches = branches(MLP(embed_dims, embed_dims, 4, 3), box_branch_per_layer)
+        self.class_branches = None if shared else branches(class_branch, num_layers)
+        self.box_branches = branches(MLP(embed_dims, embed_dims, 4, 3), num_layers if 'box' in per_layer else 1)
+        self.contract = Contract(
+            embed_dims=embed_dims,
+            num_classes=num_classes,
+            num_layers=num_layers if per_layer else None,
+            class_tensors=tuple(key for key, _ in self.named_parameters() if key.startswith('class_branch')),
+        )
 
-    @property
-    def class_tensors(self) -> list[str]:
-        """Names of the parameters with a row for every class; fine-tuning on other classes selects their rows."""
-        return [name for name, _ in self.named_parameters() if name.startswith('class_branch')]
+    def check_loss(self) -> None:
+        """Refuse a class loss that takes logits for something else than ``class_scores`` does.
+
+        Raises:
+            ValueError: names both and the fix.
+        """
+        sigmoid = getattr(self.loss_cls, 'use_sigmoid', False)
+        if sigmoid != (self.class_scores.kind == 'sigmoid'):
+            raise ValueError(
+                f'{type(self).__name__}: loss_cls ({type(self.loss_cls).__name__}) has use_sigmoid={sigmoid}, but '
+                f'class_scores is {type(self.class_scores).__name__}: take SigmoidScores with use_sigmoid=True, '
+                'SoftmaxScores without'
+            )
 
     def init_weights(self) -> None:
-        """Class bias at the prior; boxes start as the references, but for ``initial_size_bias``."""
-        if self.class_scores.kind == 'sigmoid':
+        """Class bias at the prior; after that ``init_cfg`` has its say."""
+        if self.class_scores.initial_bias is not None:
             for linear in self.class_branches or [self.class_branch]:
-                nn.init.constant_(cast(nn.Linear, linear).bias, -math.log((1 - self.prior) / self.prior))
-        if self.start_at_references:
-            for branch in self.box_branches:
-                last = cast(MLP, branch).layers[-1]
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
-            nn.init.constant_(cast(MLP, self.box_branches[0]).layers[-1].bias[2:], self.initial_size_bias)
+                nn.init.constant_(cast(nn.Linear, linear).bias, self.class_scores.initial_bias)
         super().init_weights()
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:
@@ -203,7 +157,7 @@ class SetPredictionHead(BaseModule):
         """
         logits, boxes = self(output)
         logits = logits.float()
-        targets = truth_of(data_samples)
+        targets = ground_truth_of(data_samples)
         terms = self._terms(logits, boxes, targets, self.matcher(logits, boxes, targets))
         if output.queries.denoising is not None:
             denoised = self._denoising_terms(output, output.queries.denoising)
@@ -227,10 +181,10 @@ class SetPredictionHead(BaseModule):
     def _denoising_terms(self, output: DecoderOutput, known: Denoising) -> dict[str, Tensor]:
         """(L,) each: the terms of the denoising queries, which need no matching (DN-DETR, "Denoising").
 
-        The K of the batch are taken as one picture, in which query k answers for object k.
+        The K of the batch are taken as one image, in which query k answers for object k.
         """
         layers, num_known = len(output.states), len(known.query)
-        chosen = (slice(None), known.picture, known.query)  # (L, B, N, D) -> (L, K, D)
+        chosen = (slice(None), known.image, known.query)  # (L, B, N, D) -> (L, K, D)
         states, references = output.states[chosen][:, None], output.references[chosen][:, None]
         logits, boxes = self._answers(states, references, range(layers))
         layer = torch.arange(layers, device=boxes.device).repeat_interleave(num_known)
@@ -239,15 +193,15 @@ class SetPredictionHead(BaseModule):
         return self._terms(logits.float(), boxes, targets, Matches(layer, torch.zeros_like(layer), number, number))
 
     def _class_loss(self, logits: Tensor, targets: Targets, matches: Matches) -> Tensor:
-        """(L,): summed over pictures and queries."""
+        """(L,): summed over images and queries."""
         labels = torch.full(logits.shape[:3], self.num_classes, device=logits.device)
-        labels[matches.layer, matches.picture, matches.query] = targets.labels[matches.picture, matches.target]
+        labels[matches.layer, matches.image, matches.query] = targets.labels[matches.image, matches.target]
         return self.class_scores.loss(self.loss_cls, logits, labels)
 
     def _box_losses(self, boxes: Tensor, targets: Targets, matches: Matches) -> dict[str, Tensor]:
         """(L,) each: summed over the matched pairs; zero, with gradient, where there are none."""
-        found = boxes[matches.layer, matches.picture, matches.query]
-        truth = targets.boxes[matches.picture, matches.target]
+        found = boxes[matches.layer, matches.image, matches.query]
+        truth = targets.boxes[matches.image, matches.target]
         l1 = self.loss_bbox(found, truth, reduction_override='none')
         iou = self.loss_iou(bbox_cxcywh_to_xyxy(found), bbox_cxcywh_to_xyxy(truth), reduction_override='none')
         per_layer = (len(boxes), -1)
@@ -262,20 +216,14 @@ class SetPredictionHead(BaseModule):
         Args:
             output: of the decoder.
             data_samples: with ``img_shape`` and, if it was resized, ``scale_factor``.
-            rescale: give boxes in pixels of the picture as it was loaded, not as it was resized.
+            rescale: give boxes in pixels of the image as it was loaded, not as it was resized.
 
         Returns:
-            per picture InstanceData with ``scores``, ``labels`` and ``bboxes`` (x1 y1 x2 y2 in
+            per image InstanceData with ``scores``, ``labels`` and ``bboxes`` (x1 y1 x2 y2 in
             pixels), best first.
         """
         (logits,), (boxes,) = self(output, slice(-1, None))
-        scores, labels, queries = self.class_scores.best(logits.float(), self.max_per_img)
-        boxes = bbox_cxcywh_to_xyxy(boxes).gather(1, queries[..., None].expand(-1, -1, 4))
-        if self.clip_boxes:
-            boxes = boxes.clamp(0, 1)
-        if self.duplicates is not None:
-            scores, order = self.duplicates(scores, labels, boxes).sort(descending=True, stable=True)
-            labels, boxes = labels.gather(1, order), boxes.gather(1, order[..., None].expand(-1, -1, 4))
+        scores, labels, boxes = self.selection(self.class_scores, logits, boxes)
         results = []
         for sample, score, label, box in zip(data_samples, scores, labels, boxes, strict=True):
             height, width = sample.img_shape[:2]

@@ -6,9 +6,10 @@ from mmdet.models.layers import MLP
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_dab.models.compatibility import Contract
 from mmdet_dab.registry import MODELS
 
-__all__ = ['MLP', 'FeedForward', 'inverse_sigmoid', 'xavier_matrices']
+__all__ = ['MLP', 'FeedForward', 'inverse_sigmoid', 'rename_tensors', 'xavier_matrices']
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:
@@ -23,6 +24,12 @@ def xavier_matrices(*modules: nn.Module, gain: float = 1.0) -> None:
         for parameter in module.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter, gain=gain)
+
+
+def rename_tensors(state: dict[str, Tensor], before: str, now: str) -> None:
+    """Rename the keys of a state dict that start with ``before`` and not yet with ``now``."""
+    for key in [key for key in state if key.startswith(before) and not key.startswith(now)]:
+        state[now + key.removeprefix(before)] = state.pop(key)
 
 
 @MODELS.register_module()
@@ -46,7 +53,7 @@ class FeedForward(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.contract = {'embed_dims': embed_dims}
+        self.contract = Contract(embed_dims=embed_dims)
         self.expand = nn.Linear(embed_dims, hidden_dims)
         self.activation = MODELS.build(act_cfg or dict(type='PReLU'))
         self.dropout = nn.Dropout(dropout)

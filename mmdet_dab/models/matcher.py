@@ -1,21 +1,22 @@
 """Set matching: which query answers for which object (DETR, section 3.1).
 
-All layers at once, and on a GPU all pictures: the costs are computed in one go, brought to the CPU in one
+All layers at once, and on a GPU all images: the costs are computed in one go, brought to the CPU in one
 transfer, and solved there by scipy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox_xyxy_to_cxcywh, get_box_tensor
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
+from torch import Tensor, nn
 
+from mmdet_dab.models.compatibility import Contract
 from mmdet_dab.registry import TASK_UTILS
 
 #: Keeps ratios of areas finite, as in mmdet.
@@ -23,12 +24,12 @@ EPS = 1e-6
 
 
 class Targets(NamedTuple):
-    """The objects of a batch, padded to the largest number M in a picture.
+    """The objects of a batch, padded to the largest number M in an image.
 
     Attributes:
         labels: (B, M) long; 0 where there is no object.
-        boxes: (B, M, 4) cx cy w h in 0..1; the whole picture where there is no object.
-        counts: objects in each picture.
+        boxes: (B, M, 4) cx cy w h in 0..1; the whole image where there is no object.
+        counts: objects in each image.
     """
 
     labels: Tensor
@@ -41,35 +42,28 @@ class Matches(NamedTuple):
 
     Attributes:
         layer: (L·K,) index of the decoder layer.
-        picture: (L·K,) index in the batch.
+        image: (L·K,) index in the batch.
         query: (L·K,) index of the query.
-        target: (L·K,) index of the object within its picture.
+        target: (L·K,) index of the object within its image.
     """
 
     layer: Tensor
-    picture: Tensor
+    image: Tensor
     query: Tensor
     target: Tensor
-
-
-class MatchCost(Protocol):
-    """A term of the cost: (logits, boxes, targets) -> (L, B, N, M)."""
-
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
-        """Cost of matching each query with each object."""
 
 
 def pad_targets(labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Targets:
     """Stack the objects of a batch.
 
     Args:
-        labels: per picture (T,) long.
-        boxes: per picture (T, 4) cx cy w h in 0..1.
+        labels: per image (T,) long.
+        boxes: per image (T, 4) cx cy w h in 0..1.
     """
     counts = [len(label) for label in labels]
     most = max(counts, default=0)
     padded_labels = labels[0].new_zeros(len(labels), most)
-    # A whole-picture box keeps the costs of the padding finite; nobody reads them.
+    # A whole-image box keeps the costs of the padding finite; nobody reads them.
     padded_boxes = boxes[0].new_tensor([0.5, 0.5, 1.0, 1.0]).repeat(len(boxes), most, 1)
     for row, (label, box) in enumerate(zip(labels, boxes, strict=True)):
         padded_labels[row, : len(label)] = label
@@ -77,18 +71,16 @@ def pad_targets(labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Targets:
     return Targets(padded_labels, padded_boxes, counts)
 
 
-def in_parts_of_picture(boxes: Tensor, img_shape: Sequence[int]) -> Tensor:
-    """(N, 4) x1 y1 x2 y2 in pixels -> cx cy w h in 0..1, of a picture of ``img_shape`` (h, w)."""
+def in_parts_of_image(boxes: Tensor, img_shape: Sequence[int]) -> Tensor:
+    """(N, 4) x1 y1 x2 y2 in pixels -> cx cy w h in 0..1, of an image of ``img_shape`` (h, w)."""
     height, width = img_shape[:2]
     return bbox_xyxy_to_cxcywh(boxes) / boxes.new_tensor([width, height, width, height])
 
 
-def truth_of(data_samples: SampleList) -> Targets:
+def ground_truth_of(data_samples: SampleList) -> Targets:
     """The objects of a batch, from ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and ``img_shape``."""
     labels = [sample.gt_instances.labels for sample in data_samples]
-    boxes = [
-        in_parts_of_picture(get_box_tensor(sample.gt_instances.bboxes), sample.img_shape) for sample in data_samples
-    ]
+    boxes = [in_parts_of_image(get_box_tensor(sample.gt_instances.bboxes), sample.img_shape) for sample in data_samples]
     return pad_targets(labels, boxes)
 
 
@@ -97,8 +89,8 @@ def truth_of(data_samples: SampleList) -> Targets:
 
 def of_labels(scores: Tensor, labels: Tensor) -> Tensor:
     """The scores of the objects' classes: (L, B, N, C) and (B, M) long -> (L, B, M, N)."""
-    picture = torch.arange(len(labels), device=labels.device)[:, None]
-    return scores.mT[:, picture, labels]
+    image = torch.arange(len(labels), device=labels.device)[:, None]
+    return scores.mT[:, image, labels]
 
 
 def by_coordinate(boxes: Tensor) -> tuple[Tensor, ...]:
@@ -107,7 +99,7 @@ def by_coordinate(boxes: Tensor) -> tuple[Tensor, ...]:
 
 
 @TASK_UTILS.register_module()
-class FocalCost:
+class FocalCost(nn.Module):
     """Focal loss of calling a query by the object's class, less that of calling it background.
 
     Args:
@@ -117,11 +109,13 @@ class FocalCost:
         eps: inside the logarithms (released code: 1e-8).
     """
 
+    contract = Contract(class_scores='sigmoid')
+
     def __init__(self, weight: float = 2.0, alpha: float = 0.25, gamma: float = 2.0, eps: float = 1e-8) -> None:
-        self.contract = {'class_scores': 'sigmoid'}
+        super().__init__()
         self.weight, self.alpha, self.gamma, self.eps = weight, alpha, gamma, eps
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+    def forward(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, C) logits -> (L, B, N, M)."""
         prob = of_labels(logits, targets.labels).sigmoid_()
         rest = 1 - prob
@@ -131,24 +125,26 @@ class FocalCost:
 
 
 @TASK_UTILS.register_module()
-class ClassificationCost:
+class ClassificationCost(nn.Module):
     """Minus the probability of the object's class among all classes and background (DETR, section 3.1).
 
     Args:
         weight: of this term (DETR: 1).
     """
 
+    contract = Contract(class_scores='softmax')
+
     def __init__(self, weight: float = 1.0) -> None:
-        self.contract = {'class_scores': 'softmax'}
+        super().__init__()
         self.weight = weight
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+    def forward(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, C + 1) logits -> (L, B, N, M)."""
         return of_labels(logits.softmax(-1), targets.labels).mul_(-self.weight).mT
 
 
 @TASK_UTILS.register_module()
-class BoxL1Cost:
+class BoxL1Cost(nn.Module):
     """L1 distance of (cx, cy, w, h) in 0..1.
 
     Args:
@@ -156,9 +152,10 @@ class BoxL1Cost:
     """
 
     def __init__(self, weight: float = 5.0) -> None:
+        super().__init__()
         self.weight = weight
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+    def forward(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, 4) boxes -> (L, B, N, M)."""
         pairs = zip(by_coordinate(boxes), targets.boxes.unbind(-1), strict=True)
         first, *others = ((of_query - of_object[..., None]).abs_() for of_query, of_object in pairs)
@@ -168,7 +165,7 @@ class BoxL1Cost:
 
 
 @TASK_UTILS.register_module()
-class GIoUCost:
+class GIoUCost(nn.Module):
     """Negative generalised IoU (Rezatofighi et al., CVPR 2019).
 
     Args:
@@ -176,9 +173,10 @@ class GIoUCost:
     """
 
     def __init__(self, weight: float = 2.0) -> None:
+        super().__init__()
         self.weight = weight
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+    def forward(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """(L, B, N, 4) boxes -> (L, B, N, M)."""
         x, y, w, h = by_coordinate(boxes)  # (L, B, 1, N)
         true_x, true_y, true_w, true_h = targets.boxes[..., None].unbind(-2)  # (B, M, 1)
@@ -197,7 +195,7 @@ class GIoUCost:
 
 
 @TASK_UTILS.register_module()
-class HungarianMatcher:
+class HungarianMatcher(nn.Module):
     """The one-to-one matching of least total cost.
 
     Args:
@@ -207,12 +205,13 @@ class HungarianMatcher:
     def __init__(self, costs: Sequence[dict]) -> None:
         if not costs:
             raise ValueError(f'{type(self).__name__}: costs is empty: name at least one term')
-        self.costs: list[MatchCost] = [TASK_UTILS.build(cost) for cost in costs]
-        self.parts = {f'costs.{index}': cost for index, cost in enumerate(self.costs)}
+        super().__init__()
+        # Modules without parameters, so that they are seen wherever the parts of a model are listed.
+        self.costs = nn.ModuleList(TASK_UTILS.build(cost) for cost in costs)
 
     @torch.no_grad()
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Matches:
-        """Match every layer and picture.
+    def forward(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Matches:
+        """Match every layer and image.
 
         Args:
             logits: (L, B, N, C) class logits, or (L, B, N, C + 1) with background last.
@@ -220,42 +219,43 @@ class HungarianMatcher:
             targets: the objects of the batch.
 
         Returns:
-            the pairs; a picture with T objects has min(N, T) in every layer.
+            the pairs; an image with T objects has min(N, T) in every layer.
 
         Raises:
-            ValueError: when a cost is not finite, with the layer and the picture it comes from.
+            ValueError: when a cost is not finite, with the layer and the image it comes from.
         """
         logits, boxes = logits.float(), boxes.float()
         if max(targets.counts) == 0:
             return Matches(*torch.zeros(4, 0, dtype=torch.long, device=boxes.device))
         costs = self._costs(logits, boxes, targets)
-        for picture, cost in enumerate(costs):
+        for image, cost in enumerate(costs):
             if cost.sum().isfinite():
                 continue
             layer = int((~cost.isfinite()).nonzero()[0, 0])
             raise ValueError(
-                f'The matching cost is not finite in decoder layer {layer}, picture {picture} of the batch: the '
-                'training has diverged (lower the learning rate, or clip gradients) or a box of the truth is not finite'
+                f'The matching cost is not finite in decoder layer {layer}, image {image} of the batch: the '
+                'training has diverged (lower the learning rate, or clip gradients), or a box of the ground truth '
+                'is not finite'
             )
         pairs = []
         for layer in range(len(logits)):
-            for picture, cost in enumerate(costs):
+            for image, cost in enumerate(costs):
                 target, query = linear_sum_assignment(cost[layer].mT.numpy())
-                pairs.append(np.stack((np.full_like(query, layer), np.full_like(query, picture), query, target)))
+                pairs.append(np.stack((np.full_like(query, layer), np.full_like(query, image), query, target)))
         return Matches(*torch.from_numpy(np.concatenate(pairs, axis=1)).to(boxes.device).unbind())
 
     def _costs(self, logits: Tensor, boxes: Tensor, targets: Targets) -> list[Tensor]:
-        """The cost of every picture, (L, N, T) with its T objects, on the CPU.
+        """The cost of every image, (L, N, T) with its T objects, on the CPU.
 
-        A GPU computes all pictures in one go, with one transfer. A CPU takes them one by one, which spares the
+        A GPU computes all images in one go, with one transfer. A CPU takes them one by one, which spares the
         padding and fits its caches.
         """
         if boxes.is_cuda:
             cost = self._cost(logits, boxes, targets).cpu()
-            return [cost[:, picture, :, :count] for picture, count in enumerate(targets.counts)]
+            return [cost[:, image, :, :count] for image, count in enumerate(targets.counts)]
         costs = []
-        for picture, count in enumerate(targets.counts):
-            one = slice(picture, picture + 1)
+        for image, count in enumerate(targets.counts):
+            one = slice(image, image + 1)
             alone = Targets(targets.labels[one, :count], targets.boxes[one, :count], [count])
             costs.append(self._cost(logits[:, one], boxes[:, one], alone)[:, 0].cpu())
         return costs

@@ -2,7 +2,7 @@
 
 Cells and anchors get the *same kind* of encoding, so that the dot product of PE(x, y) of an anchor
 with PE(x, y) of a cell falls off smoothly with their distance: a soft pooling of the anchor's
-region. The temperature sets how wide it is (paper, section 4.4 and table 6: 20 for pictures).
+region. The temperature sets how wide it is (paper, section 4.4 and table 6: 20 for images).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mmdet_dab.models.compatibility import Contract
 from mmdet_dab.registry import MODELS
 
 
@@ -65,7 +66,7 @@ class SinePositionalEncoder(nn.Module):
                 f'{type(self).__name__}: embed_dims={embed_dims} is not a multiple of 4, but x and y get half of it '
                 'each, and a half holds pairs of sine and cosine'
             )
-        self.contract = {'embed_dims': embed_dims}
+        self.contract = Contract(embed_dims=embed_dims)
         self.num_feats = embed_dims // 2
         self.temperature = temperature
         self.box_temperature = temperature if box_temperature is None else box_temperature
@@ -80,8 +81,8 @@ class SinePositionalEncoder(nn.Module):
         """Encode the cells of one feature map.
 
         Args:
-            padding: (B, H, W) bool, True on padding. Positions count the cells that are picture,
-                so that 1 is the lower right end of the picture, not of the padded canvas.
+            padding: (B, H, W) bool, True on padding. Positions count the cells that are image,
+                so that 1 is the lower right end of the image, not of the padded canvas.
 
         Returns:
             (B, H, W, D) float32.

@@ -1,57 +1,79 @@
-"""From anchors and content to the positional queries of both attentions (paper, section 3 and eq. 2, 4, 6).
+"""From anchors and content to the positional queries of both attentions (section 3, eq. 2, 4, 6).
 
 P        = MLP(PE(x), PE(y), PE(w), PE(h))           for self-attention
 PE(x, y) · MLP_csq(C) · (w_ref / w, h_ref / h)       for cross-attention
 
-Deformable attention looks around the anchor by construction. There P · MLP_csq(C) serves both attentions.
+Deformable attention looks around the anchor by construction. There P · MLP_csq(C) serves both.
 
-In the detectors before DAB-DETR, P is learned: DETR has it in both attentions, and Conditional DETR takes
-PE(point) · MLP(C) for cross-attention. These parts belong to a decoder of learned positions.
+In the detectors before DAB-DETR, P is learned: DETR has it in both attentions, and Conditional DETR
+takes PE(point) · MLP(C) for cross-attention.
+
+All have one signature: ``(queries, layer, positional_encoder) -> QueryPosition``.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
-import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdet_dab.models.contracts import choose
-from mmdet_dab.models.layers import MLP, xavier_matrices
-from mmdet_dab.models.structures import PositionalEncoder, QueryPosition
+from mmdet_dab.models.compatibility import Contract, choose
+from mmdet_dab.models.layers import MLP, rename_tensors, xavier_matrices
+from mmdet_dab.models.structures import PositionalEncoder, Queries, QueryPosition
 from mmdet_dab.registry import MODELS
 
+#: Names of tensors before the scale and the modulation were parts -> names now.
+BEFORE_PARTS = MappingProxyType(
+    {
+        'content_scale.': 'position_scale.',
+        'layer_scale': 'position_scale.factors',
+        'reference_size.': 'size_modulation.reference_size.',
+    }
+)
 
-def modulate(sine: Tensor, reference_size: Tensor, size: Tensor) -> Tensor:
-    """Width- and height-modulated attention (eq. 6): a wide anchor pools over a wide region.
+
+class ScaledPositionalQuery(BaseModule):
+    """What all share that scale a position by content.
 
     Args:
-        sine: (B, N, D), PE(y) in the first half, PE(x) in the second.
-        reference_size: (B, N, 2), w_ref and h_ref in 0..1, what the content expects.
-        size: (B, N, 2), w and h of the anchor in 0..1.
-
-    Returns:
-        (B, N, D): the half of x times w_ref / w, the half of y times h_ref / h.
+        position_scale: config of the scale (``position_scale.py``); None: the position stays.
+        init_cfg: see mmengine's BaseModule.
     """
-    ratio = (reference_size / size).flip(-1)  # (w, h) -> (h, w), for the order (y, x) of the code
-    return (sine.unflatten(-1, (2, -1)) * ratio[..., None]).flatten(-2)
+
+    def __init__(self, position_scale: dict | None, init_cfg: dict | None) -> None:
+        super().__init__(init_cfg)
+        self.position_scale = None if position_scale is None else MODELS.build(position_scale)
+
+    @property
+    def reads_content(self) -> bool:
+        """Whether the scale is made of content, which says nothing yet in the first layer."""
+        return getattr(self.position_scale, 'reads_content', False)
+
+    def scaled(self, position: Tensor, content: Tensor, layer: int) -> Tensor:
+        """Position (B, N, D) times its scale; the first layer takes 1 for one made of content."""
+        if self.position_scale is None or (layer == 0 and self.reads_content):
+            return position
+        return self.position_scale(position, content, layer)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        for before, now in BEFORE_PARTS.items():
+            rename_tensors(state_dict, prefix + before, prefix + now)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @MODELS.register_module()
-class AnchorPositionalQuery(BaseModule):
+class AnchorPositionalQuery(ScaledPositionalQuery):
     """The positional queries of DAB-DETR.
 
     Args:
         embed_dims: width D.
         anchor_dims: 4 for boxes, 2 for points.
-        position_scale: what PE(x, y) is multiplied by. ``'element'``: MLP(content), a factor per
-            channel (the paper); ``'scalar'``: MLP(content), one factor; ``'layer'``: a learned
-            vector per decoder layer, 1 at the start (needs ``num_layers``); None: nothing. With the first two the
-            first layer takes 1, because content says nothing there yet (released code).
-        modulate_size: multiply PE(x) by w_ref / w and PE(y) by h_ref / h, with
-            (w_ref, h_ref) = σ(MLP(content)).
-        num_layers: decoder layers, for ``position_scale='layer'`` only.
+        position_scale: config of what PE(x, y) is multiplied by (``position_scale.py``); None:
+            nothing.
+        size_modulation: config of what lets w and h modulate PE(x, y) (``size_modulation.py``);
+            None: nothing.
         init_cfg: see mmengine's BaseModule.
     """
 
@@ -59,119 +81,88 @@ class AnchorPositionalQuery(BaseModule):
         self,
         embed_dims: int = 256,
         anchor_dims: Literal[2, 4] = 4,
-        position_scale: Literal['element', 'scalar', 'layer'] | None = 'element',
-        modulate_size: bool = True,
-        num_layers: int | None = None,
+        position_scale: dict | None = None,
+        size_modulation: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(init_cfg)
-        name = type(self).__name__
-        choose(name, 'anchor_dims', anchor_dims, (2, 4))
-        choose(name, 'position_scale', position_scale, ('element', 'scalar', 'layer', None))
-        if modulate_size and anchor_dims == 2:
-            raise ValueError(
-                f'{name}: modulate_size=True needs the width and height of 4-D anchors, but anchor_dims=2: '
-                'set modulate_size=False, or anchor_dims=4'
-            )
-        if (position_scale == 'layer') != (num_layers is not None):
-            raise ValueError(
-                f'{name}: num_layers={num_layers!r} with position_scale={position_scale!r}: num_layers belongs to '
-                "position_scale='layer', which needs it, and to no other"
-            )
-        self.contract = {'embed_dims': embed_dims, 'query_kind': 'anchors', 'anchor_dims': anchor_dims}
-        if num_layers is not None:
-            self.contract['decoder_layers'] = num_layers
+        super().__init__(position_scale, init_cfg)
+        choose(type(self).__name__, 'anchor_dims', anchor_dims, (2, 4))
         self.embed_dims = embed_dims
         self.learned = MLP(anchor_dims // 2 * embed_dims, embed_dims, embed_dims, 2)
-        self.content_scale = None
-        self.layer_scale = None
-        if position_scale == 'layer':
-            self.layer_scale = nn.Parameter(torch.ones(num_layers, embed_dims))  # type: ignore[arg-type]
-        elif position_scale is not None:
-            # In the only layer there is, it would never be used.
-            self.contract['several_decoder_layers'] = True
-            self.content_scale = MLP(embed_dims, embed_dims, embed_dims if position_scale == 'element' else 1, 2)
-        self.reference_size = MLP(embed_dims, embed_dims, 2, 2) if modulate_size else None
-        if position_scale is not None or modulate_size:
-            self.contract['sine_code'] = True
+        self.size_modulation = None if size_modulation is None else MODELS.build(size_modulation)
+        self.contract = Contract(
+            query_kind='anchors',
+            anchor_dims=anchor_dims,
+            sine_code=bool(position_scale or size_modulation) or None,
+            embed_dims=embed_dims,
+            several_layers=self.reads_content or None,
+        )
 
     def init_weights(self) -> None:
-        """Xavier for the MLPs."""
-        xavier_matrices(*self.children())
+        """Xavier for the MLP of P."""
+        xavier_matrices(self.learned)
         super().init_weights()
 
-    def forward(
-        self, anchors: Tensor, content: Tensor, layer: int, positional_encoder: PositionalEncoder
-    ) -> QueryPosition:
+    def forward(self, queries: Queries, layer: int, positional_encoder: PositionalEncoder) -> QueryPosition:
         """Encode the anchors for one decoder layer.
 
         Args:
-            anchors: (B, N, anchor_dims) in 0..1.
-            content: (B, N, D), the content queries of this layer.
+            queries: of this layer, with content (B, N, D) and anchors (B, N, anchor_dims) in 0..1.
             layer: index of the decoder layer, from 0.
             positional_encoder: gives ``boxes(anchors)``.
 
         Returns:
             P and the positional half of the cross-attention's query, (B, N, D) each.
         """
+        anchors = queries.required('anchors', self)
         code = positional_encoder.boxes(anchors)
         learned = self.learned(code.to(self.learned.layers[0].weight.dtype))
-        sine = code[..., : self.embed_dims]
-        if self.layer_scale is not None:
-            sine = sine * self.layer_scale[layer]
-        elif self.content_scale is not None and layer > 0:
-            sine = sine * self.content_scale(content)
-        if self.reference_size is not None:
-            sine = modulate(sine, self.reference_size(content).float().sigmoid(), anchors[..., 2:])
+        sine = self.scaled(code[..., : self.embed_dims], queries.content, layer)
+        if self.size_modulation is not None:
+            sine = self.size_modulation(sine, queries.content, anchors)
         return QueryPosition(learned, sine)
 
 
 @MODELS.register_module()
-class DeformablePositionalQuery(BaseModule):
+class DeformablePositionalQuery(ScaledPositionalQuery):
     """The positional query of DAB-Deformable-DETR: P · MLP_csq(C), without modulation.
 
     Args:
+        position_scale: config of what P is multiplied by (``position_scale.py``); None: nothing.
         embed_dims: width D.
         init_cfg: see mmengine's BaseModule.
     """
 
-    def __init__(self, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
-        # In the only layer there is, the scale would never be used.
-        self.contract = {
-            'embed_dims': embed_dims,
-            'query_kind': 'anchors',
-            'anchor_dims': 4,
-            'several_decoder_layers': True,
-        }
+    def __init__(self, position_scale: dict | None = None, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
+        super().__init__(position_scale, init_cfg)
         self.embed_dims = embed_dims
         self.learned = MLP(2 * embed_dims, embed_dims, embed_dims, 2)
-        self.content_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
+        self.contract = Contract(
+            query_kind='anchors',
+            anchor_dims=4,
+            embed_dims=embed_dims,
+            several_layers=self.reads_content or None,
+        )
 
     def init_weights(self) -> None:
-        """Xavier for the MLPs."""
-        xavier_matrices(*self.children())
+        """Xavier for the MLP of P."""
+        xavier_matrices(self.learned)
         super().init_weights()
 
-    def forward(
-        self, anchors: Tensor, content: Tensor, layer: int, positional_encoder: PositionalEncoder
-    ) -> QueryPosition:
+    def forward(self, queries: Queries, layer: int, positional_encoder: PositionalEncoder) -> QueryPosition:
         """Encode the anchors for one decoder layer.
 
         Args:
-            anchors: (B, N, 4) in 0..1.
-            content: (B, N, D), the content queries of this layer.
-            layer: index of the decoder layer, from 0; the first takes the scale 1 (released code).
+            queries: of this layer, with content (B, N, D) and anchors (B, N, 4) in 0..1.
+            layer: index of the decoder layer, from 0.
             positional_encoder: gives ``boxes(anchors)``.
 
         Returns:
             the scaled P, and PE(x, y) as it is, (B, N, D) each.
         """
-        code = positional_encoder.boxes(anchors)
+        code = positional_encoder.boxes(queries.required('anchors', self))
         learned = self.learned(code.to(self.learned.layers[0].weight.dtype))
-        if layer > 0:
-            learned = learned * self.content_scale(content)
-        return QueryPosition(learned, code[..., : self.embed_dims])
+        return QueryPosition(self.scaled(learned, queries.content, layer), code[..., : self.embed_dims])
 
 
 @MODELS.register_module()
@@ -180,66 +171,55 @@ class LearnedPositionalQuery(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.contract = {'query_kind': 'learned positions'}
+        self.contract = Contract(query_kind='learned positions')
 
-    def forward(
-        self, position: Tensor, anchors: Tensor, content: Tensor, layer: int, positional_encoder: PositionalEncoder
-    ) -> QueryPosition:
+    def forward(self, queries: Queries, layer: int, positional_encoder: PositionalEncoder) -> QueryPosition:
         """The same for every decoder layer.
 
         Args:
-            position: (B, N, D), learned.
-            anchors: not used.
-            content: (B, N, D), the content queries of this layer; not used.
-            layer: index of the decoder layer; not used.
-            positional_encoder: not used; learned positions are no places in the picture.
+            queries: with a learned position (B, N, D).
+            layer: not used.
+            positional_encoder: not used; learned positions are no places in the image.
 
         Returns:
             the position twice.
         """
+        position = queries.required('position', self)
         return QueryPosition(position, position)
 
 
 @MODELS.register_module()
-class ConditionalPositionalQuery(BaseModule):
-    """The positional queries of Conditional DETR: the learned position, and PE(point) · MLP(C) (eq. 3 to 5 there).
+class ConditionalPositionalQuery(ScaledPositionalQuery):
+    """The positional queries of Conditional DETR: what was learned, and PE(point) · MLP(C) (eq. 3 to 5 there).
 
     Args:
+        position_scale: config of what PE(point) is multiplied by (``position_scale.py``); None:
+            nothing.
         embed_dims: width D.
         init_cfg: see mmengine's BaseModule.
     """
 
-    def __init__(self, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
-        # In the only layer there is, the scale would never be used.
-        self.contract = {
-            'embed_dims': embed_dims,
-            'query_kind': 'learned positions',
-            'anchor_dims': 2,
-            'several_decoder_layers': True,
-            'sine_code': True,
-        }
-        self.content_scale = MLP(embed_dims, embed_dims, embed_dims, 2)
+    def __init__(self, position_scale: dict | None = None, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
+        super().__init__(position_scale, init_cfg)
+        self.contract = Contract(
+            query_kind='learned positions',
+            anchor_dims=2,
+            sine_code=True,
+            embed_dims=embed_dims,
+            several_layers=self.reads_content or None,
+        )
 
-    def init_weights(self) -> None:
-        """Xavier for the MLP."""
-        xavier_matrices(self.content_scale)
-        super().init_weights()
-
-    def forward(
-        self, position: Tensor, anchors: Tensor, content: Tensor, layer: int, positional_encoder: PositionalEncoder
-    ) -> QueryPosition:
+    def forward(self, queries: Queries, layer: int, positional_encoder: PositionalEncoder) -> QueryPosition:
         """Encode the points for one decoder layer.
 
         Args:
-            position: (B, N, D), learned.
-            anchors: (B, N, 2) in 0..1, the points.
-            content: (B, N, D), the content queries of this layer.
-            layer: index of the decoder layer, from 0; the first takes the scale 1 (released code).
+            queries: of this layer, with content and learned position (B, N, D), and anchors
+                (B, N, 2) in 0..1, the points.
+            layer: index of the decoder layer, from 0.
             positional_encoder: gives ``boxes(anchors)``.
 
         Returns:
             the learned position, and the scaled code of the point, (B, N, D) each.
         """
-        sine = positional_encoder.boxes(anchors)
-        return QueryPosition(position, sine * self.content_scale(content) if layer > 0 else sine)
+        sine = positional_encoder.boxes(queries.required('anchors', self))
+        return QueryPosition(queries.required('position', self), self.scaled(sine, queries.content, layer))

@@ -13,7 +13,7 @@ from mmdet.structures import SampleList
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdet_dab.models.contracts import choose, require
+from mmdet_dab.models.compatibility import Contract, choose, require
 from mmdet_dab.models.layers import MLP, xavier_matrices
 from mmdet_dab.models.structures import ImageTokens, Queries
 from mmdet_dab.registry import MODELS, TASK_UTILS
@@ -56,12 +56,10 @@ class AnchorQueryGenerator(BaseModule):
             raise ValueError(
                 f'{name}: num_queries={num_queries} and num_patterns={num_patterns} must be at least 1 and 0'
             )
-        self.contract = {'embed_dims': embed_dims, 'query_kind': 'anchors', 'anchor_dims': anchor_dims}
+        self.contract = Contract(query_kind='anchors', anchor_dims=anchor_dims, embed_dims=embed_dims)
         self.embed_dims = embed_dims
         self.initial_anchors = TASK_UTILS.build(initial_anchors)
-        # A strategy that reads data waits for init_weights: a trained model is built without them.
-        known = not getattr(self.initial_anchors, 'reads_data', False)
-        logits = self.initial_anchors(num_queries) if known else torch.randn(num_queries, 4)
+        logits = self.initial_anchors(num_queries)
         centers, sizes = logits[:, :2].clone(), logits[:, 2:].clone()
         if fixed_centers:
             self.register_buffer('centers', centers)
@@ -72,14 +70,11 @@ class AnchorQueryGenerator(BaseModule):
         self.patterns = nn.Parameter(torch.randn(num_patterns, embed_dims)) if num_patterns else None
 
     @torch.no_grad()
-    def init_weights(self) -> None:
-        """Place the anchors where the strategy reads the training data."""
-        if getattr(self.initial_anchors, 'reads_data', False):
-            logits = self.initial_anchors(len(self.centers))
-            self.centers.copy_(logits[:, :2])
-            if self.sizes is not None:
-                self.sizes.copy_(logits[:, 2:])
-        super().init_weights()
+    def place(self, logits: Tensor) -> None:
+        """Start from other anchors: (A, 4) before the sigmoid, cx cy w h."""
+        self.centers.copy_(logits[:, :2])
+        if self.sizes is not None:
+            self.sizes.copy_(logits[:, 2:])
 
     def anchors(self) -> Tensor:
         """(A, anchor_dims), the anchors before the first layer: cx cy (w h) in 0..1."""
@@ -90,7 +85,7 @@ class AnchorQueryGenerator(BaseModule):
         """Make the queries of a batch.
 
         Args:
-            tokens: the encoded pictures; these queries depend on their number only.
+            tokens: the encoded images; these queries depend on their number only.
             data_samples: the truth in training; not used by these queries.
 
         Returns:
@@ -107,7 +102,7 @@ class AnchorQueryGenerator(BaseModule):
 
 @MODELS.register_module()
 class LearnedQueryGenerator(BaseModule):
-    """Content that is zero, and a learned position for every query, which means no place in the picture (DETR).
+    """Content that is zero, and a learned position for every query, which means no place in the image (DETR).
 
     Args:
         num_queries: N.
@@ -115,17 +110,20 @@ class LearnedQueryGenerator(BaseModule):
         init_cfg: see mmengine's BaseModule.
     """
 
-    def __init__(self, num_queries: int = 100, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
+    #: Coordinates of an anchor.
+    anchor_dims = 0
+
+    def __init__(self, num_queries: int = 300, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg)
         require(type(self).__name__, 'num_queries', num_queries, num_queries >= 1, 'at least 1')
-        self.contract = {'embed_dims': embed_dims, 'query_kind': 'learned positions', 'anchor_dims': 0}
+        self.contract = Contract(query_kind='learned positions', anchor_dims=self.anchor_dims, embed_dims=embed_dims)
         self.position = nn.Parameter(torch.randn(num_queries, embed_dims))
 
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
         """Make the queries of a batch.
 
         Args:
-            tokens: the encoded pictures; these queries depend on their number only.
+            tokens: the encoded images; these queries depend on their number only.
             data_samples: the truth in training; not used by these queries.
 
         Returns:
@@ -145,9 +143,10 @@ class PredictedPointQueryGenerator(LearnedQueryGenerator):
         init_cfg: see mmengine's BaseModule.
     """
 
+    anchor_dims = 2
+
     def __init__(self, num_queries: int = 300, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
         super().__init__(num_queries, embed_dims, init_cfg)
-        self.contract['anchor_dims'] = 2
         self.point = MLP(embed_dims, embed_dims, 2, 2)
 
     def init_weights(self) -> None:
@@ -162,4 +161,4 @@ class PredictedPointQueryGenerator(LearnedQueryGenerator):
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
         """Make the queries of a batch: content and position (B, N, D), and anchors (B, N, 2); see the base."""
         queries = super().forward(tokens, data_samples)
-        return replace(queries, anchors=self.anchors().expand(len(queries.content), -1, -1))
+        return replace(queries, anchors=self.anchors().expand(queries.content.size(0), -1, -1))

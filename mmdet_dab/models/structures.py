@@ -1,6 +1,6 @@
 """What flows from part to part. Batch first everywhere; boxes are (cx, cy, w, h) in 0..1.
 
-B pictures, S feature-map cells (of all levels, flattened), N queries, D embedding width,
+B images, S feature-map cells (of all levels, flattened), N queries, D embedding width,
 L decoder layers, V feature levels.
 """
 
@@ -31,7 +31,7 @@ class ImageTokens:
         position: (B, S, D), the encoding of where it is.
         padding: (B, S) bool, True on cells that are padding; None when the batch has none.
         shapes: (H, W) of every level, in the order of the cells.
-        valid_ratios: (B, V, 2), the part (in x, in y) of each level that is picture, not padding.
+        valid_ratios: (B, V, 2), the part (in x, in y) of each level that is image, not padding.
     """
 
     content: Tensor
@@ -44,7 +44,7 @@ class ImageTokens:
         """Where anchors lie on every level with its padding.
 
         Args:
-            anchors: (B, N, 4) boxes or (B, N, 2) points, in parts of the pictures.
+            anchors: (B, N, 4) boxes or (B, N, 2) points, in parts of the images.
 
         Returns:
             (B, N, V, 4 or 2), in parts of each padded level: x and w times its valid ratio in x, y and h
@@ -60,14 +60,14 @@ class Denoising:
 
     Attributes:
         num_matching: the first of the N queries, which are matched; all others denoise.
-        picture: (K,) index in the batch.
+        image: (K,) index in the batch.
         query: (K,) index among the N queries.
         labels: (K,) long, class of the object, without noise.
         boxes: (K, 4) cx cy w h in 0..1, box of the object, without noise.
     """
 
     num_matching: int
-    picture: Tensor
+    image: Tensor
     query: Tensor
     labels: Tensor
     boxes: Tensor
@@ -81,7 +81,7 @@ class Queries:
         content: (B, N, D).
         anchors: (B, N, 4) boxes or (B, N, 2) points in 0..1, or None for queries without anchors.
         position: (B, N, D) learned positions for decoders without anchors, or None.
-        attention_mask: (N, N), or (B, 1, N, N) for a mask of every picture, bool, True where a query (row) must
+        attention_mask: (N, N), or (B, 1, N, N) for a mask of every image, bool, True where a query (row) must
             not look (column), or None.
         denoising: what the head has to know of denoising queries, or None.
     """
@@ -91,6 +91,17 @@ class Queries:
     position: Tensor | None = None
     attention_mask: Tensor | None = None
     denoising: Denoising | None = None
+
+    def required(self, name: str, part: object) -> Tensor:
+        """Anchors or position, for a part that cannot do without.
+
+        Raises:
+            ValueError: the query generator gave none; names the part.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f'{type(part).__name__} needs queries with {name}, but the query generator gave none')
+        return value
 
 
 class QueryPosition(NamedTuple):
@@ -107,14 +118,26 @@ class QueryPosition(NamedTuple):
     sine: Tensor
 
 
+class AnchorStep(NamedTuple):
+    """Anchors after a decoder layer.
+
+    Attributes:
+        anchors: (B, N, 4 or 2) in 0..1, where the next layer starts, detached.
+        reference: like ``anchors``, what the head measures the next layer's boxes from.
+    """
+
+    anchors: Tensor
+    reference: Tensor
+
+
 @dataclass(frozen=True)
 class DecoderOutput:
     """What the decoder hands to the head.
 
     Attributes:
         states: (L, B, N, D), normed content after every layer.
-        references: (L, B, N, 4, 2 or 0), the anchors that each layer's boxes are offsets of, not detached; of
-            no coordinate for queries without anchors.
+        references: (L, B, N, 4, 2 or 0), the anchors that each layer's boxes are offsets of; of no
+            coordinate for queries without anchors.
         queries: what the decoder started from (the head reads ``denoising``).
     """
 

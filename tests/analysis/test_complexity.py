@@ -17,10 +17,10 @@ from mmdet_dab import cli
 from mmdet_dab.analysis import building, complexity
 from mmdet_dab.models import attention
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.analysis.tools import run_main
-from tests.paths import CONFIGS
-from tests.tools.tiny import MODEL, run_tool
+from tests.helpers import tiny
+from tests.helpers.commands import run_main, run_tool
+from tests.helpers.paths import CONFIGS
+from tests.helpers.tiny_task import MODEL
 
 SIZE = (64, 96)
 

@@ -11,11 +11,10 @@ from mmengine.config import Config
 
 from mmdet_dab import cli
 from mmdet_dab.analysis import building, structure
-from tests import tiny
-from tests.analysis import my_parts
-from tests.analysis.tools import run_main
-from tests.paths import CONFIGS
-from tests.tools.tiny import MODEL, run_tool
+from tests.helpers import my_parts, tiny
+from tests.helpers.commands import run_main, run_tool
+from tests.helpers.paths import CONFIGS
+from tests.helpers.tiny_task import MODEL
 
 PLAIN = CONFIGS / 'dab_detr_r50_50e.py'
 YOURS = f'yours: {os.path.relpath(my_parts.__file__)}'

@@ -17,7 +17,7 @@ from mmdet_dab.checkpoints import recognise
 from mmdet_dab.checkpoints.authors import AUTHORS
 from mmdet_dab.checkpoints.detrex import DETREX, merged_by_unfold
 from mmdet_dab.checkpoints.layout import COCO_IDS
-from tests.golden import GoldenCase, make_weight
+from tests.helpers.golden import GoldenCase, make_weight
 
 ATTENTION = {
     'qcontent': 'query_content_proj',

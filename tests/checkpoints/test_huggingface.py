@@ -17,9 +17,9 @@ from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
 from mmdet_dab.checkpoints.huggingface_export import config as huggingface_config
 from mmdet_dab.checkpoints.huggingface_export import export
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.golden import make_weight
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.golden import make_weight
+from tests.helpers.paths import CONFIGS
 
 #: Of a tiny detector: a ResNet of four stages, boxes at temperature 10000, σ⁻¹ clamped at 1e-5, as their code has it.
 THEIR_WAY: dict[str, Any] = dict(
@@ -184,10 +184,10 @@ def test_dc5_is_written_for_timm():
 REFUSED = {
     'positional_encoder.box_temperature is 20': dict(positional_encoder=dict(box_temperature=20)),
     'positional_encoder.offset is 0.5': dict(positional_encoder=dict(offset=0.5)),
-    'decoder.positional_query.reference_size.type is None': dict(
+    'decoder.positional_query.size_modulation.reference_size.type is None': dict(
         decoder=dict(positional_query=dict(modulate_size=False))
     ),
-    'decoder.positional_query.content_scale.layers.1.out_features is 1': dict(
+    'decoder.positional_query.position_scale.layers.1.out_features is 1': dict(
         decoder=dict(positional_query=dict(position_scale='scalar'))
     ),
     'decoder.anchor_update.type is None': dict(decoder=dict(anchor_update=None)),

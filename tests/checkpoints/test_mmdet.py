@@ -10,9 +10,9 @@ from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import Config
 
 from mmdet_dab.checkpoints import check_fits, config_name, recognise
-from mmdet_dab.checkpoints.mmdet_layout import MMDET
+from mmdet_dab.checkpoints.mmdet import MMDET
 from mmdet_dab.registry import MODELS
-from tests.paths import CONFIGS
+from tests.helpers.paths import CONFIGS
 
 
 @pytest.fixture(scope='module')

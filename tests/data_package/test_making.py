@@ -36,7 +36,7 @@ from mmdet_dab.data.statistics import Measures, Resizing, measure
 from mmdet_dab.errors import DataError
 from mmdet_dab.registry import MODELS
 from tests.helpers.drawn import Drawn, draw, voc, yolo
-from tests.paths import CONFIGS
+from tests.helpers.paths import CONFIGS
 
 #: What each format says of every drawn picture: class, x y w h, and whether it is to be found.
 SQUARE, BAR = ('square', [4, 6, 16, 16], 0), ('bar', [30, 20, 28, 8], 0)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mmdet_dab.data.new_dataset import Request
-from tests.paths import CONFIGS
+from tests.helpers.paths import CONFIGS
 
 WIDTH, HEIGHT = 64, 48
 #: Boxes of every picture, x y w h; class 1 is 'square', class 2 'bar'.

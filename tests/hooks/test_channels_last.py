@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmdet_dab.registry import HOOKS
-from tests import tiny
+from tests.helpers import tiny
 
 
 def step(model):

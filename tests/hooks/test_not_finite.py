@@ -1,14 +1,12 @@
-"""What is not a number stops the training before the weights have it, and the message leads back to work."""
+"""What is not finite stops the training before the weights change, and the message says how to go on."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
@@ -17,11 +15,11 @@ from mmdet_dab import cli
 from mmdet_dab.checkpoints import read_checkpoint
 from mmdet_dab.hooks import NotFiniteError
 from mmdet_dab.registry import MODELS
-from tests.hooks.training import build, config_of, pipeline_with, warnings_during
-from tests.test_two_processes import free_port
+from tests.helpers.processes import run_in_two_processes
+from tests.helpers.training import build, config_of, pipeline_with, warnings_during
 
 pytestmark = pytest.mark.usefixtures('quiet_runner')
-PICTURES = 'drawn/images'
+IMAGES = 'drawn/images'
 
 
 def spoiling(file: str, **how) -> dict:
@@ -40,22 +38,22 @@ def all_finite(state) -> bool:
     return all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
 
 
-def test_a_spoilt_picture_stops_the_training_which_goes_on_from_the_last_checkpoint(tmp_path):
-    """Picture 3 is in the second of three batches and spoilt in the third epoch: step 8, after a checkpoint at 4."""
+def test_a_spoilt_image_stops_the_training_which_goes_on_from_the_last_checkpoint(tmp_path):
+    """Image 3 is in the second of three batches and spoilt in the third epoch: step 8, after a checkpoint at 4."""
     config = config_of(tmp_path, train_dataloader=spoiling('3.png', after=2))
     said, runner = stopped(config)
     last = tmp_path / 'work/iter_4.pth'
-    folder = tmp_path / PICTURES
+    folder = tmp_path / IMAGES
     assert said.startswith('training stopped at iteration 8: logits and boxes of decoder layer 0 are not finite in ')
-    assert f'; pixels of {folder / "3.png"} are not finite: mend or remove it' in said
-    assert f'(pictures of the batch: {folder / "2.png"}, {folder / "3.png"})' in said
-    assert f'The last good checkpoint is {last}: go on from it with --resume {last}.' in said
+    assert f'pixels of {folder / "3.png"} are not finite' in said
+    assert f'{folder / "2.png"}, {folder / "3.png"}' in said
+    assert f'--resume {last}' in said
     assert said.endswith('docs/own_data.md#not-finite')
     assert all_finite(dict(runner.model.named_parameters()))
     assert sorted(path.name for path in (tmp_path / 'work').glob('*.pth')) == ['iter_4.pth']
     assert all_finite(read_checkpoint(last)['state_dict'])
-    mended = config_of(tmp_path / 'mended', work_dir=str(tmp_path / 'work'), resume=True, load_from=str(last))
-    runner = build(mended)
+    fixed = config_of(tmp_path / 'fixed', work_dir=str(tmp_path / 'work'), resume=True, load_from=str(last))
+    runner = build(fixed)
     runner.train()
     assert runner.iter > 8
     assert all_finite(read_checkpoint(tmp_path / 'work/iter_12.pth')['state_dict'])
@@ -68,9 +66,7 @@ def test_weights_that_explode_are_no_good_checkpoint(tmp_path):
     said, _ = stopped(config_of(tmp_path, param_scheduler=schedule, default_hooks=hooks))
     assert all_finite(read_checkpoint(tmp_path / 'work/iter_3.pth')['state_dict'])
     assert said.startswith('training stopped at iteration 4: ')
-    assert re.search(
-        r'the training has diverged: lower optim_wrapper\.optimizer\.lr \(the rate of this step: 1e\+25', said
-    )
+    assert re.search(r'has diverged: .*optim_wrapper\.optimizer\.lr .*1e\+25', said)
     assert f'go on from it with --resume {tmp_path}/work/iter_2.pth' in said
 
 
@@ -81,14 +77,14 @@ def test_weights_that_were_loaded_so(tmp_path):
     torch.save({'state_dict': state, 'meta': {}}, config.load_from)
     said, _ = stopped(config)
     assert 'iteration 1: ' in said
-    assert 'nor are weights (decoder.norm.weight), by the checkpoint loaded' in said
+    assert re.search(r'weights .*\(decoder\.norm\.weight\)', said)
 
 
-def test_truth_that_is_not_finite(tmp_path):
+def test_ground_truth_that_is_not_finite(tmp_path):
     said, _ = stopped(config_of(tmp_path, train_dataloader=spoiling('5.png', what='boxes')))
-    assert said.startswith('training stopped at iteration 3: boxes of the truth of ')
-    assert f'boxes of the truth of {tmp_path}/{PICTURES}/5.png are not finite: mend them in the annotation file' in said
-    assert 'There is no good checkpoint to go on from yet (default_hooks.checkpoint.interval' in said
+    assert said.startswith('training stopped at iteration 3: ground-truth boxes of ')
+    assert f'{tmp_path}/{IMAGES}/5.png are not finite' in said
+    assert 'default_hooks.checkpoint.interval' in said
 
 
 @pytest.mark.parametrize(
@@ -153,7 +149,7 @@ def test_a_warning_instead(tmp_path):
     assert runner.iter == 3
 
 
-def test_the_tool_ends_with_one_sentence(capsys):
+def test_a_command_ends_with_one_message(capsys):
     def main():
         raise NotFiniteError('training stopped at iteration 1: …')
 
@@ -164,20 +160,17 @@ def test_the_tool_ends_with_one_sentence(capsys):
 
 
 def test_what_one_of_two_processes_sees_stops_both(tmp_path):
-    """Each process takes every other picture: 0, 2, 4 and 1, 3, 5. Picture 3 is of the second process."""
+    """Each process takes every other image: 0, 2, 4 and 1, 3, 5. Image 3 belongs to the second process."""
     config = config_of(tmp_path, train_dataloader=dict(batch_size=1) | spoiling('3.png'))
-    mp.spawn(process, args=(free_port(), config.to_dict(), tmp_path), nprocs=2)
+    run_in_two_processes(process, config.to_dict(), tmp_path)
     said = [(tmp_path / f'said_{rank}').read_text() for rank in range(2)]
     assert said[0] == said[1]
     assert said[0].startswith('training stopped at iteration 2: process 1: logits and boxes of decoder layer 0 are not')
-    assert f'pixels of {tmp_path}/{PICTURES}/3.png are not finite' in said[0]
+    assert f'pixels of {tmp_path}/{IMAGES}/3.png are not finite' in said[0]
 
 
 def process(rank: int, port: int, config: dict, folder: Path) -> None:
-    """One of two: train until it stops, and write down what was said."""
-    os.environ |= dict(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
-    )
+    """One of two: train until it stops, and save the message."""
     Config.pretty_text = 'the config'
     init_default_scope('mmdet')
     runner = build(Config(config), 'pytorch')

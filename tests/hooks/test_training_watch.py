@@ -1,4 +1,4 @@
-"""Every alarm is provoked, and trainings that are well raise none."""
+"""Every alarm is provoked, and healthy trainings raise none."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-from mmdet_dab.hooks import NotFiniteHook, TrainingWatch, alarms
+from mmdet_dab.hooks import NotFiniteHook, TrainingWatchHook, alarms
 from mmdet_dab.hooks.alarms import Group, Window
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.hooks.training import ANCHORS, alarms_of, build, config_of, pipeline_with, warnings_during
-from tests.models.test_against_mmdet_detr import shrunk, their_config
-from tests.paths import ROOT
+from tests.helpers import tiny
+from tests.helpers.mmdet_models import shrunk, their_config
+from tests.helpers.paths import ROOT
+from tests.helpers.training import ANCHORS, alarms_of, build, config_of, pipeline_with, warnings_during
 
 pytestmark = pytest.mark.usefixtures('quiet_runner')
 
 SGD = dict(_delete_=True, type='SGD', lr=1e-3)
-#: Overrides of the tiny training -> the alarm that they must raise, and words of its sentence.
+#: Overrides of the tiny training, the alarm that they must raise, and figures and keys in its message.
 BROKEN = {
     'anchors too small': (
         dict(
@@ -30,42 +30,42 @@ BROKEN = {
             optim_wrapper=dict(optimizer=dict(lr=1e-6)),
         ),
         'no-match',
-        r'no box comes near an object: the best fit of 12 objects is an IoU of 0\.\d\d, .*initial_anchors',
+        r'12 objects .*0\.\d\d.*model\.query_generator\.initial_anchors',
     ),
-    'blank pictures': (
+    'blank images': (
         dict(model=dict(data_preprocessor=dict(std=[1e9] * 3, mean=[0.0] * 3))),
         'flat-scores',
-        r'class scores are flat: .* every picture, within \d.*optim_wrapper\.optimizer\.lr.*data_preprocessor\.mean',
+        r'\d.*optim_wrapper\.optimizer\.lr.*data_preprocessor\.mean',
     ),
     'clipped to nothing': (
         dict(optim_wrapper=dict(clip_grad=dict(max_norm=1e-7))),
         'clipped-gradients',
-        r'clipped at every step, to 1/\S+ of their length, .* less than eps=1e-08 .*clip_grad\.max_norm \(now 1e-07\)',
+        r'1/\d.*eps=1e-08 .*clip_grad\.max_norm \(now 1e-07\)',
     ),
     'clipped without Adam': (
         dict(optim_wrapper=dict(optimizer=SGD)),
         'clipped-gradients',
-        r'clipped at every step, to 1/\S+ of their length: .*clip_grad\.max_norm \(now 0\.1\)',
+        r'1/\d.*clip_grad\.max_norm \(now 0\.1\)',
     ),
     'no learning rate': (
         dict(optim_wrapper=dict(optimizer=dict(lr=0.0))),
         'no-learning-rate',
-        r'the learning rate is 0, and nothing is trained: set optim_wrapper\.optimizer\.lr',
+        r'set optim_wrapper\.optimizer\.lr',
     ),
     'schedule without a rate': (
         dict(param_scheduler=[dict(type='ConstantLR', factor=1e-9, by_epoch=False, begin=0, end=99)]),
         'no-learning-rate',
-        r'the learning rate of all parameters was 0 at every step, though optim_wrapper gives 0\.001: param_scheduler',
+        r'all parameters .*0\.001: param_scheduler',
     ),
     'parameters without an optimizer': (
         dict(optim_wrapper=dict(constructor='WithoutBackbone', paramwise_cfg=dict(bias_lr_mult=1.0))),
         'no-learning-rate',
-        r'\d+ parameters are in no group of the optimizer .*\(backbone\.\S+, .* more\): see optim_wrapper\.constructor',
+        r'\d+ parameters .*\(backbone\.\S+, .* more\): see optim_wrapper\.constructor',
     ),
     'cropped away': (
         dict(train_dataloader=pipeline_with(dict(type='RandomCrop', crop_size=(8, 8), allow_negative_crop=True))),
         'lost-objects',
-        r'objects get lost in the pipeline: 0\S* of 1 are left .* \d+% of the pictures lose all .*crop_size',
+        r'0\S* of 1 .* \d+% of the images .*crop_size',
     ),
 }
 
@@ -82,11 +82,11 @@ class WithoutBackbone(DefaultOptimWrapperConstructor):
 
 @pytest.mark.parametrize('name', BROKEN)
 def test_what_is_broken_is_said_once(tmp_path, name):
-    overrides, alarm, sentence = BROKEN[name]
+    overrides, alarm, pattern = BROKEN[name]
     raised = alarms_of(tmp_path, **overrides)
     (said,) = [text for text in raised if f'docs/own_data.md#{alarm}' in text]
     assert said.startswith('ATTENTION: ')
-    assert re.search(sentence, said), said
+    assert re.search(pattern, said), said
 
 
 DENOISING = dict(
@@ -137,11 +137,11 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize('name', HEALTHY)
-def test_what_is_well_is_not_mentioned(tmp_path, name):
+def test_healthy_trainings_raise_no_alarm(tmp_path, name):
     assert alarms_of(tmp_path, **HEALTHY[name]) == []
 
 
-#: Detectors of mmdet: a DETR, of which all can be judged, and one with other answers.
+#: Detectors of mmdet: a DETR, all of which can be judged, and one with other outputs.
 FOREIGN = {
     'DETR': lambda: shrunk(their_config('detr/detr_r50_8xb2-150e_coco'), tiny.WIDTH, bbox_head=dict(num_classes=2)),
     'RetinaNet': lambda: slim_retinanet(),
@@ -179,10 +179,8 @@ def test_a_checkpoint_that_hardly_fits(tmp_path):
     torch.save({'state_dict': {'conv1.weight': torch.ones(9), 'bbox_head.class_branch.bias': torch.ones(2)}}, file)
     (said,) = [text for text in alarms_of(tmp_path, load_from=str(file)) if '#nothing-loaded' in text]
     total = sum(weight.numel() for weight in MODELS.build(config_of(tmp_path / 'again').model).parameters())
-    assert (
-        f'the checkpoint {file} gave 2 of {total} weights, 0%; the others start afresh. It is of another model' in said
-    )
-    assert 'its names: conv1.weight, bbox_head.class_branch.bias; the model: backbone.conv1.weight' in said
+    assert f'{file} gave 2 of {total} weights' in said
+    assert re.search('conv1.weight, bbox_head.class_branch.bias.* backbone.conv1.weight', said)
 
 
 @pytest.mark.parametrize('prefix', [None, 'backbone.'])
@@ -229,7 +227,7 @@ def test_later_steps_are_judged_too_and_nothing_is_said_twice(tmp_path):
     schedule = [dict(type='MultiStepLR', milestones=[5], gamma=0.0, by_epoch=False)]
     config = config_of(tmp_path, param_scheduler=schedule, default_hooks=dict(training_watch=dict(steps=3)))
     raised = warnings_during(build(config))
-    assert [text for text in raised if '#no-learning-rate' in text and 'param_scheduler takes it away' in text]
+    assert [text for text in raised if '#no-learning-rate' in text and 'param_scheduler' in text]
     assert len(raised) == 1
 
 
@@ -238,12 +236,12 @@ def test_later_steps_are_judged_too_and_nothing_is_said_twice(tmp_path):
 
 def test_one_object_of_a_hundred_with_a_good_box_is_enough():
     assert alarms.no_match([0.3] + [0.0] * 99) is None
-    assert 'the best fit of 101 objects is an IoU of 0.30' in alarms.no_match([0.3] + [0.1] * 100)
+    assert '101 objects is 0.30' in alarms.no_match([0.3] + [0.1] * 100)
     assert alarms.no_match([]) is None
 
 
 def test_flat_is_judged_by_the_later_half():
-    assert alarms.flat_scores([0.4, 0.3, 4e-4, 1e-6]).startswith('class scores are flat')
+    assert '0.0004' in alarms.flat_scores([0.4, 0.3, 4e-4, 1e-6])
     assert alarms.flat_scores([0.0, 0.0, 0.0, 5e-4]) is None
 
 
@@ -261,32 +259,28 @@ def test_rates_by_hand():
     trained, purpose, frozen = Group(('a',), 1e-4, 1e-8), Group(('b',), 0.0, 1e-8), Group((), 1e-4, 1e-8)
     assert alarms.no_learning_rate([trained, purpose, frozen], [1e-4, 0.0, 0.0]) is None
     assert alarms.no_learning_rate([frozen], [0.0]) is None
-    assert 'of all parameters was 0' in alarms.no_learning_rate([trained, purpose], [0.0, 0.0])
+    assert 'all parameters' in alarms.no_learning_rate([trained, purpose], [0.0, 0.0])
     other = Group(('c', 'd'), 1e-5, 1e-8)
-    assert 'of c, d was 0 at every step, though optim_wrapper gives 1e-05' in alarms.no_learning_rate(
-        [trained, other], [1e-4, 0.0]
-    )
+    assert re.search('c, d .*1e-05', alarms.no_learning_rate([trained, other], [1e-4, 0.0]))
 
 
 def test_objects_by_hand():
-    """Three objects a picture, and a tenth of the pictures without any."""
-    assert alarms.lost_objects(Window(objects=150, empty=10, pictures=100), 3.0, 0.1) is None
-    assert '1.4 of 3 are left in a picture' in alarms.lost_objects(
-        Window(objects=140, empty=10, pictures=100), 3.0, 0.1
-    )
-    assert '28% of the pictures lose' in alarms.lost_objects(Window(objects=250, empty=35, pictures=100), 3.0, 0.1)
-    assert alarms.lost_objects(Window(objects=0, empty=100, pictures=100), 0.0, 1.0) is None
+    """Three objects in an image, and a tenth of the images without any."""
+    assert alarms.lost_objects(Window(objects=150, empty=10, images=100), 3.0, 0.1) is None
+    assert '1.4 of 3' in alarms.lost_objects(Window(objects=140, empty=10, images=100), 3.0, 0.1)
+    assert '28% of the images' in alarms.lost_objects(Window(objects=250, empty=35, images=100), 3.0, 0.1)
+    assert alarms.lost_objects(Window(objects=0, empty=100, images=100), 0.0, 1.0) is None
 
 
 @pytest.mark.parametrize('arguments', [dict(steps=-1), dict(interval=0)])
 def test_nonsense_is_refused(arguments):
     with pytest.raises(ValueError, match=f'{next(iter(arguments))}=-?\\d+ '):
-        TrainingWatch(**arguments)
+        TrainingWatchHook(**arguments)
 
 
 def test_every_alarm_has_its_paragraph():
     """What the log points to is a heading of the page, and every heading is pointed to."""
-    watch, stop = (Path(inspect.getfile(hook)).read_text() for hook in (TrainingWatch, NotFiniteHook))
+    watch, stop = (Path(inspect.getfile(hook)).read_text() for hook in (TrainingWatchHook, NotFiniteHook))
     named = {*re.findall(r"_tell\(\s*runner,\s*'([a-z-]+)'", watch), *re.findall(r"own_data\.md#([a-z-]+)'", stop)}
     page = (ROOT / alarms.HELP).read_text().split('## When it does not learn')[1]
     assert named == set(re.findall(r'^### ([a-z-]+)$', page, flags=re.MULTILINE))

@@ -9,8 +9,9 @@ import torch
 from mmdet.registry import MODELS as MMDET_MODELS
 
 from mmdet_dab.checkpoints import recognise
-from mmdet_dab.checkpoints.mmdet_layout import MMDET
-from tests import tiny
+from mmdet_dab.checkpoints.mmdet import MMDET
+from tests.helpers import tiny
+from tests.helpers.tiny import BATCHES
 
 
 def twin(ours, **decoder):
@@ -64,34 +65,25 @@ def twin(ours, **decoder):
     return theirs.eval()
 
 
-BATCHES = {
-    'two sizes': dict(),
-    'one picture': dict(sizes=[(64, 96)], counts=[2]),
-    'same size': dict(sizes=[(64, 64), (64, 64)], counts=[2, 4]),
-    'one without objects': dict(counts=[3, 0]),
-    'none with objects': dict(counts=[0, 0]),
-    'more objects than queries': dict(counts=[9, 2]),
-    'three sizes': dict(sizes=[(64, 96), (96, 64), (40, 50)], counts=[1, 5, 2]),
-}
 VARIANTS = {
     'plain': (dict(), dict()),
     'patterns': (dict(query_generator=dict(num_patterns=3)), dict()),
     'scalar scale': (
-        dict(decoder=dict(positional_query=dict(position_scale='scalar'))),
+        dict(decoder=dict(positional_query=dict(position_scale=dict(type='ScalarScale')))),
         dict(query_scale_type='cond_scalar'),
     ),
     'scale per layer': (
-        dict(decoder=dict(positional_query=dict(position_scale='layer', num_layers=3))),
+        dict(decoder=dict(positional_query=dict(position_scale=dict(_delete_=True, type='LayerScale')))),
         dict(query_scale_type='fix_elewise'),
     ),
     'no modulation': (
-        dict(decoder=dict(positional_query=dict(modulate_size=False))),
+        dict(decoder=dict(positional_query=dict(size_modulation=None))),
         dict(with_modulated_hw_attn=False),
     ),
     '2-D anchors': (
         dict(
-            query_generator=dict(anchor_dims=2),
-            decoder=dict(positional_query=dict(anchor_dims=2, modulate_size=False)),
+            anchor_dims=2,
+            decoder=dict(positional_query=dict(size_modulation=None)),
         ),
         dict(query_dim=2, with_modulated_hw_attn=False),
     ),

@@ -6,21 +6,20 @@ Weights are exchanged by the tables with which ``tools/convert_weights.py`` read
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
-import mmdet
 import pytest
 import torch
 from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import Config
 
 from mmdet_dab.checkpoints import LAYOUTS, check_fits, config_name, recognise
-from mmdet_dab.checkpoints.known import OURS
-from mmdet_dab.checkpoints.mmdet_detr import MMDET_CONDITIONAL_DETR, MMDET_DETR
+from mmdet_dab.checkpoints.known_layouts import OURS
+from mmdet_dab.checkpoints.mmdet import MMDET_CONDITIONAL_DETR, MMDET_DETR
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.models.test_against_mmdet import BATCHES
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.mmdet_models import shrunk, their_config
+from tests.helpers.paths import CONFIGS
+from tests.helpers.tiny import BATCHES
 
 #: Our config, theirs, the table, and the width: mmdet's ConditionalDETR encodes points with 256 channels, always.
 PAIRS = {
@@ -32,40 +31,6 @@ PAIRS = {
         256,
     ),
 }
-#: Half a ResNet-18 up to stride 16, with statistics of batch norm that stay.
-BACKBONE = dict(
-    depth=18,
-    base_channels=8,
-    stem_channels=8,
-    num_stages=3,
-    strides=(1, 2, 2),
-    dilations=(1, 1, 1),
-    out_indices=(2,),
-    norm_cfg=dict(_delete_=True, type='BN', requires_grad=False),
-    init_cfg=None,
-)
-
-
-def their_config(name):
-    """A config that comes with mmdet."""
-    return Config.fromfile(Path(mmdet.__file__).with_name('.mim') / 'configs' / f'{name}.py')
-
-
-def replace_everywhere(config, **values):
-    """Set every key of these names, wherever it stands."""
-    for key, value in config.items():
-        if key in values:
-            config[key] = values[key]
-        elif isinstance(value, dict):
-            replace_everywhere(value, **values)
-
-
-def shrunk(config, width, **changes):
-    """The model of a config: 2 + 2 layers, 7 queries, 3 classes; what else it says stays."""
-    sizes = dict(embed_dims=width, num_layers=2, num_queries=7, num_classes=3, max_per_img=5, num_feats=width // 2)
-    replace_everywhere(config.model, **sizes, hidden_dims=64, feedforward_channels=64, in_channels=[32])
-    config.merge_from_dict(dict(model=dict(backbone=BACKBONE, neck=dict(out_channels=width), **changes)))
-    return config.model
 
 
 def build(ours, theirs, table, width):

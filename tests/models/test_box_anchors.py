@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmdet_dab.models.initial_anchors import clusters, shares
+from mmdet_dab.models.anchors import clusters, shares
 from mmdet_dab.registry import MODELS, TASK_UTILS
 
 WIDTH, HEIGHT = 200, 100

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmdet_dab.models.decoder import merged
-from tests import tiny
+from tests.helpers import tiny
 
 
 def test_references_are_what_boxes_are_offsets_of():

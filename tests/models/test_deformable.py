@@ -21,8 +21,8 @@ from mmdet_dab.checkpoints.authors_deformable import convert_deformable
 from mmdet_dab.models import ImageTokens, Queries, QueryPosition, deformable_attention
 from mmdet_dab.models.deformable_attention import sample_compiled, sample_grid
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.paths import CONFIGS
 
 D, HEADS, POINTS = 16, 4, 3
 SHAPES = ((4, 8), (2, 4))

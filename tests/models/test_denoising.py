@@ -15,14 +15,14 @@ from mmengine.registry import init_default_scope
 from torch.nn.parallel import DistributedDataParallel
 
 from mmdet_dab import cli
-from mmdet_dab.hooks.fine_tuning import class_tensors
+from mmdet_dab.checkpoints.class_rows import class_tensors
 from mmdet_dab.models import DecoderOutput, Denoising, Queries
 from mmdet_dab.models.denoising import denoising_mask, noised_boxes, noised_labels
 from mmdet_dab.models.matcher import truth_of
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.paths import CONFIGS
-from tests.test_two_processes import LossOf, free_port, gradients
+from tests.helpers import tiny
+from tests.helpers.paths import CONFIGS
+from tests.helpers.processes import LossOf, gradients, run_in_two_processes
 
 QUERIES, CLASSES = 7, 3
 NO_NOISE = dict(center_noise=0.0, size_noise=0.0, label_noise=0.0)
@@ -518,7 +518,7 @@ def test_two_processes_of_which_one_has_no_objects():
     """Loss and gradient of one process with the whole batch; neither waits for the other, no parameter is unused."""
     with mp.Manager() as manager:
         results = manager.dict()
-        mp.spawn(process, args=(free_port(), results), nprocs=2)
+        run_in_two_processes(process, results)
         (first, first_gradient), (second, _) = results[0], results[1]
     model = build(**NO_NOISE)
     losses = model(*tiny.batch([(64, 96)] * 4, COUNTS), mode='loss')

@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmdet_dab.registry import MODELS, TASK_UTILS
-from tests import tiny
-from tests.paths import ROOT
+from tests.helpers import tiny
+from tests.helpers.paths import ROOT
 
 # --- The paper's ablations, by config ---------------------------------------------------------------
 

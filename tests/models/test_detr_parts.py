@@ -20,9 +20,9 @@ from torch import nn
 from mmdet_dab.models import DecoderOutput, ImageTokens, Queries, QueryPosition
 from mmdet_dab.models.matcher import pad_targets
 from mmdet_dab.registry import MODELS, TASK_UTILS
-from tests import tiny
-from tests.models.test_against_mmdet_detr import shrunk
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.mmdet_models import shrunk
+from tests.helpers.paths import CONFIGS
 
 D, HEADS = 32, 8
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmdet_dab.registry import TASK_UTILS
-from tests import tiny
+from tests.helpers import tiny
 
 #: x1 y1 x2 y2: a box, one that shares 2/3 of their union with it, the same once more, and one elsewhere.
 BOXES = torch.tensor([[0.0, 0, 0.5, 1], [0.1, 0, 0.6, 1], [0.1, 0, 0.6, 1], [0.8, 0, 1, 1]])

@@ -9,9 +9,9 @@ from mmengine.optim import build_optim_wrapper
 import mmdet_dab
 from mmdet_dab import cli
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.golden import GoldenCase
-from tests.paths import CONFIGS
+from tests.helpers import tiny
+from tests.helpers.golden import GoldenCase
+from tests.helpers.paths import CONFIGS
 
 FIXED = dict(fixed_centers=True, initial_anchors=dict(type='mmdet_dab.UniformAnchors'))
 

@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmdet_dab.checkpoints.authors import convert
 from mmdet_dab.checkpoints.authors_deformable import convert_deformable
 from mmdet_dab.registry import MODELS
-from tests.golden import GoldenCase
-from tests.paths import CONFIGS
+from tests.helpers.golden import GoldenCase
+from tests.helpers.paths import CONFIGS
 
 CASES = {
     'dab_detr_r50': 'dab_detr_r50_50e.py',
@@ -57,8 +57,8 @@ def test_post_processed_scores_labels_and_boxes(built):
     """The released code scales to the target size, does not clip, and keeps 100."""
     case, model = built
     model.eval()
-    head = model.bbox_head
-    head.max_per_img, head.clip_boxes = 100, False
+    selection = model.bbox_head.selection
+    selection.max_per_img, selection.clip_boxes = 100, False
     samples = case.data_samples()
     for sample, size, (height, width) in zip(samples, case.spec['post_target_sizes'], case.spec['valid'], strict=True):
         sample.set_metainfo({'scale_factor': (width / size[1], height / size[0])})

@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 
 from mmdet_dab.models import DecoderOutput, Queries, focal_loss
 from mmdet_dab.registry import MODELS
-from tests import tiny
+from tests.helpers import tiny
 
 
 def head(**overrides):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmdet_dab.registry import MODELS
-from tests import tiny
+from tests.helpers import tiny
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 
 from mmdet_dab.models.matcher import pad_targets
 from mmdet_dab.registry import TASK_UTILS
-from tests import tiny
+from tests.helpers import tiny
 
 LAYERS, QUERIES, CLASSES = 2, 8, 4
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from mmdet_dab.models import DecoderOutput
 from mmdet_dab.registry import MODELS
-from tests import tiny
-from tests.models.test_against_mmdet_detr import shrunk, their_config
+from tests.helpers import tiny
+from tests.helpers.mmdet_models import shrunk, their_config
 
 #: Ours -> mmdet's config, width (its Conditional DETR encodes points in 256 channels, whatever the config says).
 CASES = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.tiny import Task, make_task, run_tool
+from tests.helpers.commands import run_tool
+from tests.helpers.tiny_task import Task, make_task
 
 
 @pytest.fixture(scope='session')

@@ -18,11 +18,11 @@ from mmengine.config import Config
 
 from mmdet_dab import cli
 from mmdet_dab.checkpoints import LAYOUTS, convert, read_checkpoint
-from mmdet_dab.checkpoints.mmdet_layout import MMDET
+from mmdet_dab.checkpoints.mmdet import MMDET
 from mmdet_dab.registry import MODELS
-from tests.golden import GoldenCase
-from tests.tools.test_tools import load_tool
-from tests.tools.tiny import CLASSES, MODEL, Task
+from tests.helpers.commands import load_tool
+from tests.helpers.golden import GoldenCase
+from tests.helpers.tiny_task import CLASSES, MODEL, Task
 
 
 class Tool:

@@ -9,7 +9,7 @@ import sys
 import cv2
 import pytest
 
-from tests.paths import ROOT
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture(scope='module')

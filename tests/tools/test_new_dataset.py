@@ -9,7 +9,7 @@ import pytest
 
 from mmdet_dab import cli
 from tests.helpers.drawn import Drawn, draw
-from tests.tools.test_tools import load_tool
+from tests.helpers.commands import load_tool
 
 
 class Tool:

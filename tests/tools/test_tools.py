@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import mmdet.registry
@@ -20,8 +19,8 @@ from mmengine.config import Config
 from mmdet_dab import cli
 from mmdet_dab.checkpoints.loading import read_checkpoint
 from mmdet_dab.registry import MODELS, add_signposts
-from tests.paths import ROOT
-from tests.tools.tiny import CLASSES, Task, run_tool
+from tests.helpers.commands import load_tool, run_tool
+from tests.helpers.tiny_task import CLASSES, Task
 
 # --- Good input: train, resume, test, infer, and all of it in two processes
 
@@ -146,15 +145,6 @@ def test_init_detector_and_inference_detector_know_the_class_names(task: Task, t
 
 
 # --- Bad input: one sentence
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 class Complaints:

@@ -1,6 +1,6 @@
 # Coloured shapes, drawn from a seed: no files, nothing to download. Train and val differ by the seed.
 shapes = dict(
-    type='mmdet_dab.SyntheticShapes',
+    type='SyntheticShapes',
     image_size=(64, 64),
     metainfo=dict(classes=('ellipse', 'rectangle', 'triangle', 'ring')),
     num_objects=(2, 4),
@@ -10,7 +10,7 @@ shapes = dict(
     noise=4,
 )
 num_classes = 4
-# Small batches: at an equal number of pictures, 8 reach twice the AP of 16 here (0.39 and 0.23 after 7,200).
+# Small batches: at an equal number of images, 8 reach twice the AP of 16 here (0.39 and 0.23 after 7,200).
 batch_size = 8
 
 train_pipeline = [
@@ -30,7 +30,7 @@ train_dataloader = dict(
     # No worker: on two cores it would take from the training what it gives (0.22 s instead of 0.17 s a step).
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=False),
-    # More pictures than a training here sees, so that none comes twice.
+    # More images than a training here sees, so that none comes twice.
     dataset=dict(shapes, num_images=100_000, seed=0, pipeline=train_pipeline),
 )
 val_dataloader = dict(

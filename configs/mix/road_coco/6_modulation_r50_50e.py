@@ -1,3 +1,3 @@
 # + modulation: w and h of the anchor widen or narrow its attention.
 _base_ = '5_update_r50_50e.py'
-model = dict(decoder=dict(positional_query=dict(modulate_size=True)))
+model = {{_base_.road_modulation}}

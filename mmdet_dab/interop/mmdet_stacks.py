@@ -1,0 +1,208 @@
+"""mmdet's own encoders and decoders as parts beside ours.
+
+mmdet's DETRs name the classes of their encoder and decoder in code. Each class here holds one of
+them, gives it what flows between our parts in the words that it knows, and states its contract. So
+a part of ours can stand before or behind it. The arguments are those of mmdet's class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from mmcv.cnn.bricks.transformer import MultiScaleDeformableAttention
+from mmdet.models.layers import (
+    ConditionalDetrTransformerDecoder,
+    DABDetrTransformerDecoder,
+    DABDetrTransformerEncoder,
+    DeformableDetrTransformerDecoder,
+    DeformableDetrTransformerEncoder,
+    DetrTransformerDecoder,
+    DetrTransformerEncoder,
+)
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmdet_dab.models.compatibility import Contract, require
+from mmdet_dab.models.layers import inverse_sigmoid, rename_tensors, xavier_matrices
+from mmdet_dab.models.structures import DecoderOutput, ImageTokens, PositionalEncoder, Queries
+from mmdet_dab.registry import MODELS
+
+#: Clamp of σ⁻¹ of anchors that go to mmdet's decoder, which takes the sigmoid of them at once.
+EPS = 1e-7
+
+
+def level_arguments(tokens: ImageTokens) -> dict[str, Tensor]:
+    """What mmdet's deformable classes want to know of the levels."""
+    shapes = torch.tensor(tokens.shapes, device=tokens.content.device)  # (V, 2)
+    starts = torch.cat((shapes.new_zeros(1), shapes.prod(1).cumsum(0)[:-1]))
+    return dict(spatial_shapes=shapes, level_start_index=starts, valid_ratios=tokens.valid_ratios)
+
+
+class MMDetStack(BaseModule):
+    """What all of mmdet's encoders and decoders share.
+
+    Args:
+        stack: mmdet's encoder or decoder.
+        facts: of its contract.
+    """
+
+    def __init__(self, stack: Any, **facts: Any) -> None:
+        super().__init__()
+        self.stack = stack
+        self.contract = Contract(embed_dims=stack.embed_dims, **facts)
+
+    def init_weights(self) -> None:
+        """As mmdet's detectors do: Xavier for every matrix, then deformable attention by itself."""
+        super().init_weights()
+        xavier_matrices(self)
+        for module in self.modules():
+            if isinstance(module, MultiScaleDeformableAttention):
+                module.init_weights()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        rename_tensors(state_dict, prefix, f'{prefix}stack.')
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+@MODELS.register_module()
+class MMDetEncoder(MMDetStack):
+    """mmdet's ``DetrTransformerEncoder`` (DETR, Conditional DETR), for one feature level."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(DetrTransformerEncoder(**kwargs), levels=1)
+
+    def forward(self, tokens: ImageTokens) -> ImageTokens:
+        """Encode: the same tokens with new content."""
+        content = self.stack(query=tokens.content, query_pos=tokens.position, key_padding_mask=tokens.padding)
+        return replace(tokens, content=content)
+
+
+@MODELS.register_module()
+class MMDetDABEncoder(MMDetStack):
+    """mmdet's ``DABDetrTransformerEncoder``: positions times MLP(content), for one feature level."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(DABDetrTransformerEncoder(**kwargs), levels=1)
+
+    def forward(self, tokens: ImageTokens) -> ImageTokens:
+        """Encode: the same tokens with new content."""
+        content = self.stack(query=tokens.content, query_pos=tokens.position, key_padding_mask=tokens.padding)
+        return replace(tokens, content=content)
+
+
+@MODELS.register_module()
+class MMDetDeformableEncoder(MMDetStack):
+    """mmdet's ``DeformableDetrTransformerEncoder`` (Deformable DETR, DINO)."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        encoder = DeformableDetrTransformerEncoder(**kwargs)
+        super().__init__(encoder, levels=encoder.layers[0].self_attn.num_levels)
+
+    def forward(self, tokens: ImageTokens) -> ImageTokens:
+        """Encode: the same tokens with new content."""
+        content = self.stack(
+            query=tokens.content,
+            query_pos=tokens.position,
+            key_padding_mask=tokens.padding,
+            **level_arguments(tokens),
+        )
+        return replace(tokens, content=content)
+
+
+@MODELS.register_module()
+class MMDetDecoder(MMDetStack):
+    """mmdet's ``DetrTransformerDecoder``: learned positions, and boxes measured from nothing."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(DetrTransformerDecoder(**kwargs), query_kind='learned positions', anchor_dims=0)
+
+    def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
+        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box branch."""
+        states = self.stack(
+            query=queries.content,
+            key=tokens.content,
+            value=tokens.content,
+            query_pos=queries.position,
+            key_pos=tokens.position,
+            key_padding_mask=tokens.padding,
+        )
+        return DecoderOutput(states, states.new_zeros(*states.shape[:3], 0), queries)
+
+
+@MODELS.register_module()
+class MMDetConditionalDecoder(MMDetStack):
+    """mmdet's ``ConditionalDetrTransformerDecoder``: it predicts a point from each learned position itself."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            ConditionalDetrTransformerDecoder(**kwargs),
+            query_kind='learned positions',
+            anchor_dims=0,
+            gives=Contract(anchor_dims=2),
+        )
+
+    def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
+        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box branch."""
+        states, points = self.stack(
+            query=queries.content,
+            key=tokens.content,
+            query_pos=queries.position,
+            key_pos=tokens.position,
+            key_padding_mask=tokens.padding,
+        )
+        return DecoderOutput(states, points.expand(len(states), -1, -1, -1), queries)
+
+
+@MODELS.register_module()
+class MMDetDeformableDecoder(MMDetStack):
+    """mmdet's ``DeformableDetrTransformerDecoder`` without refinement: points that stay."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        name, every_layer = type(self).__name__, kwargs.get('return_intermediate', True)
+        require(name, 'return_intermediate', every_layer, every_layer, 'True: the head answers for every layer')
+        decoder = DeformableDetrTransformerDecoder(**kwargs)
+        levels = decoder.layers[0].cross_attn.num_levels
+        super().__init__(decoder, query_kind='learned positions', anchor_dims=2, levels=levels)
+
+    def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
+        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box branch."""
+        states, points = self.stack(
+            query=queries.content,
+            query_pos=queries.position,
+            value=tokens.content,
+            key_padding_mask=tokens.padding,
+            reference_points=queries.anchors,
+            **level_arguments(tokens),
+        )
+        return DecoderOutput(states, points, queries)
+
+
+@MODELS.register_module()
+class MMDetDABDecoder(MMDetStack):
+    """mmdet's ``DABDetrTransformerDecoder``: anchors that move by the head's shared box branch."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        decoder = DABDetrTransformerDecoder(**kwargs)
+        super().__init__(decoder, query_kind='anchors', anchor_dims=decoder.query_dim)
+
+    def forward(
+        self,
+        queries: Queries,
+        tokens: ImageTokens,
+        positional_encoder: PositionalEncoder,
+        box_offset: Callable[[Tensor, int], Tensor],
+    ) -> DecoderOutput:
+        """Decode; mmdet's decoder encodes anchors by itself, and takes them before the sigmoid."""
+        anchors = queries.required('anchors', self)
+        states, references = self.stack(
+            query=queries.content,
+            key=tokens.content,
+            query_pos=inverse_sigmoid(anchors, EPS),
+            key_pos=tokens.position,
+            key_padding_mask=tokens.padding,
+            reg_branches=lambda content: box_offset(content, 0),
+        )
+        return DecoderOutput(states, references, queries)

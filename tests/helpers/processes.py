@@ -1,0 +1,56 @@
+"""What tests of several processes on the CPU need."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing
+from torch import nn
+
+
+def run_in_two_processes(function: Callable[..., None], *arguments: Any) -> None:
+    """Call ``function(rank, port, *arguments)`` in processes 0 and 1.
+
+    They are forked from a server that has imported mmdet already, which takes most of the time otherwise.
+    """
+    multiprocessing.set_forkserver_preload(['mmdet_dab', 'mmdet.apis', 'tests.helpers.training'])
+    torch.multiprocessing.start_processes(
+        _process, (function, free_port(), arguments), nprocs=2, start_method='forkserver'
+    )
+
+
+def _process(rank: int, function: Callable[..., None], port: int, arguments: tuple[Any, ...]) -> None:
+    os.environ |= dict(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
+    )
+    torch.set_num_threads(1)
+    function(rank, port, *arguments)
+
+
+class LossOf(nn.Module):
+    """The forward that a wrapper for distributed training calls."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pictures: torch.Tensor, samples: list) -> dict[str, torch.Tensor]:
+        return self.model(pictures, samples, mode='loss')
+
+
+def gradients(model: nn.Module) -> dict[str, np.ndarray]:
+    """Those that are there, by the names of their parameters."""
+    return {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        return listener.getsockname()[1]

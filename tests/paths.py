@@ -1,6 +1,0 @@
-"""Where things are in the repository."""
-
-from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-CONFIGS = ROOT / 'configs'

@@ -1,0 +1,97 @@
+"""optimize_for_inference: the same predictions, and a model that says what it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from torch import nn
+
+from mmdet_dab import optimize_for_inference
+from mmdet_dab.registry import MODELS
+from tests.helpers import tiny
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    """Batch norm with statistics that folding must not lose."""
+    built = tiny.build()
+    for module in built.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+    return built
+
+
+def outputs(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    batch, samples = tiny.batch()
+    with torch.no_grad():
+        return model(batch, samples, mode='tensor')
+
+
+def test_same_outputs_without_batch_norm_and_channels_last(model):
+    before = outputs(model)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    optimised = optimize_for_inference(model.train())
+    assert optimised is model
+    assert not model.training
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convolutions)
+    for found, expected in zip(outputs(model), before, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_second_call_changes_nothing(model):
+    weights = {name: tensor.clone() for name, tensor in optimize_for_inference(model).state_dict().items()}
+    again = optimize_for_inference(model).state_dict()
+    assert weights.keys() == again.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in weights.items())
+    with pytest.raises(ValueError, match=r'optimised for torch\.float32, compiled with None: build and load it anew'):
+        optimize_for_inference(model, torch.bfloat16)
+
+
+def test_bfloat16_is_close_and_positions_stay_float32(model):
+    logits, boxes = outputs(model)
+    optimize_for_inference(model, torch.bfloat16)
+    for part, dtype in (('backbone', torch.bfloat16), ('decoder', torch.bfloat16), ('bbox_head', torch.float32)):
+        assert {parameter.dtype for parameter in getattr(model, part).parameters()} == {dtype}
+    found_logits, found_boxes = outputs(model)
+    assert found_logits.dtype == found_boxes.dtype == torch.float32
+    assert 0 < (found_logits - logits).abs().max() < 0.05 * logits.abs().max()
+    assert 0 < (found_boxes - boxes).abs().max() < 0.02
+
+
+def test_weights_can_not_be_loaded_afterwards(model):
+    weights = model.state_dict()
+    optimize_for_inference(model)
+    with pytest.raises(RuntimeError, match='takes no weights any more: build it anew'):
+        model.load_state_dict(weights)
+
+
+def test_a_model_of_mmdet():
+    config: Config = get_config('mmdet::dab_detr/dab-detr_r50_8xb2-50e_coco.py')
+    config.model.backbone.update(depth=18, init_cfg=None)
+    config.model.neck.in_channels = [512]
+    config.model.encoder.num_layers = config.model.decoder.num_layers = 2
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    tiny.shake(model)
+    model.eval()
+    batch, samples = tiny.batch()
+    with torch.no_grad():
+        expected = [sample.pred_instances.scores.clone() for sample in model(batch, samples, mode='predict')]
+        optimize_for_inference(model)
+        found = [sample.pred_instances.scores for sample in model(batch, samples, mode='predict')]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match='Linear has no backbone'):
+        optimize_for_inference(nn.Linear(1, 1))
+    with pytest.raises(ValueError, match=r"compile_with='nothing' is not one of .*inductor"):
+        optimize_for_inference(tiny.build(), compile_with='nothing')
+    with pytest.raises(ValueError, match=r'dtype=torch\.int8 is not a float'):
+        optimize_for_inference(tiny.build(), torch.int8)

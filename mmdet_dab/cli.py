@@ -31,7 +31,7 @@ from mmdet_dab.checkpoints.loading import read_checkpoint
 from mmdet_dab.errors import UserError
 from mmdet_dab.hooks import NotFiniteError
 from mmdet_dab.data.checks.config import check_config
-from mmdet_dab.data.checks.finding import stop_at_faults
+from mmdet_dab.data.checks.finding import stop_at_errors
 
 TRACEBACK = 'MMDET_DAB_TRACEBACK'
 
@@ -255,8 +255,8 @@ def check_annotations(cfg: Config, *splits: str) -> None:
     faults = [finding for finding in findings if finding.stops]
     for finding in findings:
         if os.environ.get('RANK', '0') == '0' and finding not in faults[:1]:
-            print(f'{"fault" if finding.stops else "warning"}: {finding}', file=sys.stderr)
-    stop_at_faults(faults)
+            print(f'{"error" if finding.stops else "warning"}: {finding}', file=sys.stderr)
+    stop_at_errors(faults)
 
 
 def _check_path(cfg: Config, key: str, path: Path) -> None:

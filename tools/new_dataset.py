@@ -13,8 +13,7 @@ import mmdet_dab  # noqa: F401  (makes mmdet importable without a compiled mmcv)
 
 # isort: split
 from mmdet_dab import cli
-from mmdet_dab.data.new_dataset import Request, make
-from mmdet_dab.data.formats import FORMATS
+from mmdet_dab.data.new_dataset import FORMATS, MARKED_ON, Request, make
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -57,6 +56,12 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='write annotation files without pictures that cannot be read and boxes that are none',
     )
+    parser.add_argument(
+        '--boxes-on',
+        choices=MARKED_ON,
+        help='what boxes were marked on where images have an EXIF orientation: images as viewers show them, or pixels '
+        'as they are stored; default: upright, with a warning',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a config that exists')
     return parser.parse_args()
 
@@ -79,6 +84,7 @@ def main() -> None:
             annotations_out=args.annotations_out,
             leave_out=args.leave_out_faulty,
             overwrite=args.overwrite,
+            boxes_on=args.boxes_on,
         )
     )
 

@@ -224,7 +224,7 @@ def _complete_object(
 
 
 def _complete_area(item: dict[str, Any], count: Counter[str]) -> None:
-    box = item.get('bbox')
+    box: Any = item.get('bbox')
     area = max(0, box[2] * box[3]) if is_box(box) else 0
     if area != item.get('area') or type(item.get('area')) is bool:
         item['area'] = area
@@ -284,7 +284,7 @@ def check_usable(data: Annotations, *, training: bool) -> None:
                 first = entries[wrong[0]]
                 where = f'id {first["id"]!r}' if first.get('id') is not None else f'entry {wrong[0]}'
                 raise DataError(
-                    f"{data.source}: mmdet cannot use '{name}' of {len(wrong):,} of {plural(len(entries), key[:-1])}; "
+                    f"{data.source}: mmdet cannot use '{name}' of {len(wrong):,} of {len(entries):,} {key}; "
                     f'of {where} it is {first.get(name)!r}. {CLEAN_COPY}'
                 )
     if data.changes:

@@ -88,7 +88,5 @@ def decode(content: bytes, path: Path, encoding: str = 'utf-8') -> str:
     except (UnicodeError, LookupError) as error:
         raise DataError(f'{path}: the text is not {encoding.upper()} ({error}). Save it as UTF-8.') from error
     if '\0' in text:
-        raise DataError(
-            f'{path}: the text has zero bytes, as UTF-16 without a byte order mark has. Save it as UTF-8.'
-        )
+        raise DataError(f'{path}: the text has zero bytes, as UTF-16 without a byte order mark has. Save it as UTF-8.')
     return text

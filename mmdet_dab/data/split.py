@@ -38,7 +38,9 @@ def split_by_share(data: Annotations, folder: Path, share: float, seed: int) -> 
     groups = _groups(data, folder)
     number = min(max(1, round(share * len(data.images))), len(data.images) - 1)
     if len(groups) < 2:
-        raise DataError(f'{data.source}: {plural(len(groups), "image")} cannot be divided. Name validation data, --val.')
+        raise DataError(
+            f'{data.source}: {plural(len(groups), "image")} cannot be divided. Name validation data, --val.'
+        )
     present = _classes_by_image(data)
     tried = []
     tries = min(TRIES, max(1, MOST_HASHES // len(groups)))

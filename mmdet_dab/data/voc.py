@@ -66,9 +66,7 @@ def read_voc(folder: Path, images: ImageFolder, classes: Sequence[str] | None) -
             exchanged += x1 > x2 or y1 > y2
             box = [min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)]
             place = f'{path.relative_to(folder)}, object {index}'
-            found.append(
-                (number, _text(item, 'name', path, index), dict(bbox=box, iscrowd=_difficult(item)), place)
-            )
+            found.append((number, _text(item, 'name', path, index), dict(bbox=box, iscrowd=_difficult(item)), place))
     names = list(classes) if classes is not None else sorted({name for _, name, _, _ in found})
     difficult = sum(box['iscrowd'] for _, _, box, _ in found)
     changes = [

@@ -12,6 +12,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
@@ -56,7 +57,8 @@ def read_yolo(
             a file may mean several images.
     """
     names = _class_names(folder, classes)
-    entries, found = [], []
+    entries: list[dict[str, Any]] = []
+    found: list[tuple[int, str, dict[str, Any], str]] = []
     outlines = bare = 0
     for number, (file_name, path) in enumerate(_pairs(folder, images, every_image), start=1):
         width, height = (images.size(file_name) if file_name in images.files else None) or (0, 0)
@@ -168,7 +170,7 @@ def _names_in(path: Path) -> list[str] | None:
         return [line.strip() for line in read_text(path).split('\n') if line.strip()]
     try:
         # Without types: a class may be called 007, no or null.
-        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)  # noqa: S506
+        content = yaml.load(read_text(path), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DataError(f'{path}: it cannot be read as YAML ({" ".join(str(error).split())}). Correct it.') from error
     names = content.get('names') if isinstance(content, dict) else None

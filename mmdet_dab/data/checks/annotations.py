@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -138,7 +139,7 @@ def _box_finding(
     data: Annotations, rows: Sequence[int], words: str, stops: bool, fix: str, drop: bool = True
 ) -> Finding:
     def place(row: int) -> str:
-        box = data.objects[row].get('bbox')
+        box: Any = data.objects[row].get('bbox')
         return f'{data.place(row)}: {" ".join(f"{value:g}" for value in box) if is_box(box) else repr(box)[:80]}'
 
     what = f'{len(rows):,} of {plural(len(data.objects), "box", "boxes")} {are(len(rows))} {words}'

@@ -143,7 +143,8 @@ def _check_joined(node: Any, key: str) -> Iterator[Finding]:
         yield from _check_joined(part, f'{key}.datasets.{number}')
     infos = [_metainfo(part) for part in parts if isinstance(part, Mapping) and part.get('type') in COCO_TYPES]
     ignored = node.get('ignore_keys') or ()
-    for name in sorted({name for info in infos for name in info} - {ignored if isinstance(ignored, str) else *ignored}):
+    ignored = {ignored} if isinstance(ignored, str) else set(ignored)
+    for name in sorted({name for info in infos for name in info} - ignored):
         values = [info.get(name) for info in infos]
         if any(type(value) is not type(values[0]) or value != values[0] for value in values):
             what = f"the joined datasets differ in metainfo '{name}'"

@@ -53,7 +53,7 @@ class Places(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
         if isinstance(index, slice):
             return [self.words(row) for row in self.rows[index]]
         return self.words(self.rows[index])

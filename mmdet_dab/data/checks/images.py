@@ -11,6 +11,7 @@ import numpy as np
 from mmdet_dab.data.annotations import Annotations
 from mmdet_dab.data.checks.finding import Finding, Places, are
 from mmdet_dab.data.images import ABSENT, Header, ImageFolder, damaged_pixels, same_content
+from mmdet_dab.data.orientation import orientation_is_open
 from mmdet_dab.errors import plural
 
 #: Images that are decoded; of more, so many are taken, evenly spaced. They take a millisecond or ten each.
@@ -23,7 +24,7 @@ def check_images(data: Annotations, folder: ImageFolder, *, oriented: bool = Fal
     Args:
         data: one split.
         folder: of its images.
-        oriented: the user said what the boxes were marked on, see :mod:`new_dataset`.
+        oriented: the user said what the boxes were marked on, see :class:`mmdet_dab.data.new_dataset.Request`.
     """
     headers = [folder.header(image['file_name']) for image in data.images]
     absent = [row for row, header in enumerate(headers) if header.problem == ABSENT]
@@ -111,18 +112,6 @@ def _sizes(data: Annotations, headers: Sequence[Header]) -> Callable[[int], str]
         return f'{data.image(row)}: {image["width"]}×{image["height"]} annotated, {width}×{height} loaded'
 
     return words
-
-
-def orientation_is_open(data: Annotations, row: int, header: Header) -> bool:
-    """Whether an image is turned or mirrored when loaded, and no stated size tells what its boxes were marked on."""
-    image = data.images[row]
-    told = (
-        image['id'] not in data.unsized
-        and header.orientation >= 5
-        and header.width != header.height
-        and (image['width'], image['height']) in (header.stored_size, header.loaded_size)
-    )
-    return not header.problem and header.orientation != 1 and not told
 
 
 def _check_orientation(data: Annotations, headers: Sequence[Header]) -> Iterator[Finding]:

@@ -57,7 +57,9 @@ def check_recipe(data: Annotations, classes: Sequence[str], recipe: Recipe, stri
     if len(small) > MANY * len(valid):
         smallest = small[np.argsort(sides[sides < stride], kind='stable')].tolist()
         width, height = recipe.resizing.scale
-        what = f'{len(small):,} of {plural(len(valid), "object")} {are(len(small))} smaller than the stride of {stride} '
+        what = (
+            f'{len(small):,} of {plural(len(valid), "object")} {are(len(small))} smaller than the stride of {stride} '
+        )
         what += f'pixels at {width}×{height}'
         fix = 'They are hard to find: cut large images into tiles, or raise the scale'
         findings.append(Finding(data.source, what, Places(smallest, data.place), fix=fix))

@@ -102,6 +102,8 @@ def _read_header(path: Path, modified: int) -> Header:
 
 def _header_of(image: Image.Image, path: Path) -> Header:
     width, height = image.size
+    if image.format == 'TIFF':  # PIL turns the size, but tells the orientation as well
+        width, height = image.tag_v2.get(256, width), image.tag_v2.get(257, height)  # type: ignore[attr-defined]
     if width * height > MOST_PIXELS:
         return Header(problem=f'has {width} × {height} pixels, more than {MOST_PIXELS:,}: cut it into tiles')
     if image.format not in FORMATS:

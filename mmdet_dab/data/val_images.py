@@ -48,7 +48,7 @@ def _image_names(val: Path, kind: str) -> list[str]:
 
 
 def _candidates(images: Path, annotations: Path, val: Path) -> Iterator[Path]:
-    """In the same place by name (labels/val -> images/val), the same place by path, beside, and shared."""
+    """The same place by name (labels/val -> images/val), by path, folders of that name, beside, and shared."""
     own, other = (Path(os.path.abspath(path)) for path in (annotations, val))
     changed = {a: b for a, b in zip(own.parts, other.parts, strict=False) if a != b}
     if own.is_file():
@@ -56,6 +56,7 @@ def _candidates(images: Path, annotations: Path, val: Path) -> Iterator[Path]:
     whole = Path(os.path.abspath(images))
     found = [Path(*(changed.get(part, part) for part in whole.parts))]
     found.append(Path(os.path.abspath(other / os.path.relpath(whole, own))))
+    found += [other.parent / other.stem, whole.parent / other.stem]
     found.append(other if other.is_dir() else other.parent)
     for folder in found:
         if folder.is_dir() and folder != whole:

@@ -1,4 +1,4 @@
-"""Drawn pictures for all tests of this folder."""
+"""Drawn images for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.helpers.drawn import Drawn, draw
 
 @pytest.fixture
 def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drawn:
-    """Eight pictures with two objects each, in the current folder."""
+    """Eight images with two objects each, in the current folder."""
     monkeypatch.chdir(tmp_path)
     return draw(tmp_path)

@@ -1,4 +1,4 @@
-"""A small data set of drawn pictures, in each of the three formats, to be broken in one place by a test."""
+"""A small dataset of drawn images, in each of the three formats, to be broken in one place by a test."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
-from mmdet_dab.data.new_dataset import Request
+from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.new_dataset import Request, make
+from mmdet_dab.errors import DataError
 from tests.helpers.paths import CONFIGS
 
 WIDTH, HEIGHT = 64, 48
-#: Boxes of every picture, x y w h; class 1 is 'square', class 2 'bar'.
+#: Boxes of every image, x y w h; class 1 is 'square', class 2 'bar'.
 BOXES = ((4, 6, 16, 16, 1), (30, 20, 28, 8, 2))
 
 
@@ -41,7 +44,7 @@ class Drawn:
         return path
 
     def part(self, name: str, start: int, stop: int, change: Callable[[dict[str, Any]], Any] | None = None) -> Path:
-        """The same with some of the pictures."""
+        """The same with some of the images."""
 
         def cut(content: dict[str, Any]) -> None:
             content['images'] = content['images'][start:stop]
@@ -66,13 +69,13 @@ class Drawn:
 
 
 def draw(folder: Path, number: int = 8, suffix: str = '.png') -> Drawn:
-    """Draw pictures that differ, two objects on each."""
+    """Draw images that differ, two objects on each."""
     (folder / 'images').mkdir(parents=True)
     images, annotations = [], []
     for index in range(number):
-        picture = np.full((HEIGHT, WIDTH, 3), 20 + 160 * index // number, np.uint8)
+        image = np.full((HEIGHT, WIDTH, 3), 20 + 160 * index // number, np.uint8)
         for x, y, w, h, category in BOXES:
-            cv2.rectangle(picture, (x, y), (x + w - 1, y + h - 1), (0, 90 * category, 255), -1)
+            cv2.rectangle(image, (x, y), (x + w - 1, y + h - 1), (0, 90 * category, 255), -1)
             annotations.append(
                 dict(
                     id=len(annotations) + 1,
@@ -83,7 +86,7 @@ def draw(folder: Path, number: int = 8, suffix: str = '.png') -> Drawn:
                     iscrowd=0,
                 )
             )
-        cv2.imwrite(str(folder / 'images' / f'{index}{suffix}'), picture)
+        cv2.imwrite(str(folder / 'images' / f'{index}{suffix}'), image)
         images.append(dict(id=index + 1, file_name=f'{index}{suffix}', width=WIDTH, height=HEIGHT))
     categories = [dict(id=1, name='square'), dict(id=2, name='bar')]
     return Drawn(folder, dict(images=images, annotations=annotations, categories=categories))
@@ -98,7 +101,7 @@ SIZE = f'<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>'
 
 
 def voc(drawn: Drawn, name: str = 'xml files', **fields: str) -> Path:
-    """A folder of XML files, one for each picture."""
+    """A folder of XML files, one for each image."""
     folder = drawn.folder / name
     folder.mkdir()
     for image in drawn.content['images']:
@@ -109,7 +112,7 @@ def voc(drawn: Drawn, name: str = 'xml files', **fields: str) -> Path:
 
 
 def yolo(drawn: Drawn, names: str | None = 'names: [square, bar]', lines: str | None = None) -> Path:
-    """A folder of text files, one for each picture, below that of ``data.yaml``."""
+    """A folder of text files, one for each image, below that of ``data.yaml``."""
     folder = drawn.folder / 'labels'
     folder.mkdir()
     if names is not None:
@@ -123,3 +126,22 @@ def yolo(drawn: Drawn, names: str | None = 'names: [square, bar]', lines: str | 
     for image in drawn.content['images']:
         (folder / f'{Path(image["file_name"]).stem}.txt').write_text(lines)
     return folder
+
+
+def found(data: Annotations) -> dict[str, list[tuple[str, list[float], int]]]:
+    """Image -> its objects: class, x y w h, and whether they are ignored."""
+    names = {category['id']: category['name'] for category in data.categories}
+    files = {image['id']: image['file_name'] for image in data.images}
+    objects: dict[str, list[tuple[str, list[float], int]]] = {name: [] for name in files.values()}
+    for item in data.objects:
+        objects[files[item['image_id']]].append((names[item['category_id']], item['bbox'], item['iscrowd']))
+    return objects
+
+
+def complaint(request: Request) -> str:
+    """The message with which a dataset is refused; nothing is written then."""
+    with pytest.raises(DataError) as refused:
+        make(request)
+    assert not request.out.exists()
+    assert '\n' not in str(refused.value)
+    return str(refused.value)

@@ -12,7 +12,7 @@ from mmdet_dab.data.annotations import Annotations
 from mmdet_dab.data.checks.finding import Finding, Places, are
 from mmdet_dab.data.images import ABSENT, Header, ImageFolder, damaged_pixels, same_content
 from mmdet_dab.data.orientation import orientation_is_open
-from mmdet_dab.errors import plural
+from mmdet_dab.errors import listed, plural
 
 #: Images that are decoded; of more, so many are taken, evenly spaced. They take a millisecond or ten each.
 MOST_DECODED = 3000
@@ -79,9 +79,10 @@ def _where(data: Annotations, row: int, folder: ImageFolder) -> str:
     """Where the first of the missing images may be."""
     name = data.images[row]['file_name']
     below = [path for path in sorted(folder.folder.glob('*')) if path.is_dir()]
-    for parent in (*folder.folder.resolve().parents[:3], *below):
-        if os.path.isfile(parent / name):
-            return f'They are in {parent}: give that folder'
+    near = [parent for parent in (*folder.folder.resolve().parents[:3], *below) if os.path.isfile(parent / name)]
+    if near:
+        which = 'that folder' if len(near) == 1 else 'the one that was annotated'
+        return f'They are in {listed(near, 3)}: give {which}'
     found = folder.find(name)
     return f'{name} is there as {found[0]}: the file must say so' if found else 'Copy them there'
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmdet_dab.config import cannot_be_built
 from mmdet_dab.errors import ConfigError
 
-#: How log records begin that fill hundreds of lines: they stay in the log file.
-LONG_RECORDS = ('paramwise_options', '\n----', 'Config:', 'Hooks will be executed')
+#: How log records begin that fill hundreds of lines, or that warn of nothing: they stay in the log file.
+LONG_RECORDS = ('paramwise_options', '\n----', 'Config:', 'Hooks will be executed', '"FileClient"', '"HardDiskBackend"')
 #: Losses of a single layer or group within a line of the log, such as ``d0.loss_cls: 0.5123``.
 DETAILS = re.compile(r' {2}(d\d+|dn\w*|enc)\.\w+: \S+')
 
@@ -97,6 +98,9 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
         ConfigError: a part of the config refuses its arguments, or the launcher does not fit the machine.
     """
     cfg.launcher = launcher
+    warnings.filterwarnings(
+        'ignore', message='Warning: The (bbox|polygon) is out of bounds'
+    )  # of images that are drawn
     if launcher != 'none':
         _prepare_processes(cfg)
     try:

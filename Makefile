@@ -47,7 +47,7 @@ types: $(DEVELOPMENT)
 	$(BIN)/mypy
 
 docs: $(DOCUMENTATION)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(INSTALLED)
 	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .

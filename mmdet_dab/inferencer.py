@@ -16,6 +16,9 @@ from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from torch import nn
+
+from mmdet_dab.checkpoints import match_weights
 
 #: What mmengine and mmdet warn of where nothing is wrong.
 HARMLESS = (
@@ -71,6 +74,12 @@ class FileInferencer(DetInferencer):
                     no_save_pred=False,
                 )
             yield start + len(batch)
+
+    def _load_weights_to_model(self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
+        """As mmdet does, but weights of another model are refused, and those in a wrapper are found."""
+        if checkpoint is not None:
+            checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
+        super()._load_weights_to_model(model, checkpoint, cfg)
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict[str, Any]:
         """Labels with their names, scores, and boxes x1 y1 x2 y2 in pixels of the file."""

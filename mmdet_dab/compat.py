@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,10 @@ def import_stack() -> None:
 def install_error(error: Exception) -> InstallError:
     """The message for an import that failed, with the command that repairs it where that is known."""
     text = str(error)
+    environment = Path(__file__).resolve().parents[1] / '.venv'
+    if environment.is_dir() and environment != Path(sys.prefix).resolve():  # a checkout after `make`
+        activate = environment / 'bin' / 'activate'
+        return InstallError(f'{text}. {sys.executable} is not the Python of this checkout: source {activate}')
     if 'pip install' in text:
         return InstallError(text)
     name = getattr(error, 'name', None) or ''

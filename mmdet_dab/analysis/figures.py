@@ -71,8 +71,8 @@ def _draw_boxes(
         background = dict(facecolor=colour, edgecolor='none', pad=0.8)
         # Above the box, or in it where the image ends above.
         above = y1 > 0.06 * image.shape[0]
-        place = dict(va='bottom') if above else dict(va='top')
-        axes.text(max(x1, 0), max(y1, 0), text, fontsize=9, color='white', bbox=background, clip_on=True, **place)
+        place = 'bottom' if above else 'top'
+        axes.text(max(x1, 0), max(y1, 0), text, fontsize=9, color='white', va=place, bbox=background, clip_on=True)
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 
 from mmdet_dab import launch, preflight
 from tests.helpers.commands import Commands
-from tests.own_data.drawn import Drawn, draw
+from tests.helpers.drawn import Drawn, draw
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def _after_mmengine_inferencer(_: ModuleType) -> None:
 
 
 def _after_mmdet_registry(registries: ModuleType) -> None:
-    """Add our parts to the places from where mmdet's registries import theirs when first asked for one."""
+    """Add our parts to what mmdet's registries import when they are first asked for one."""
     from mmengine.registry import Registry
 
     compat.check_versions()

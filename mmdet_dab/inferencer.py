@@ -1,4 +1,4 @@
-"""mmdet's DetInferencer for files: names beside labels in its JSON, batches one at a time, no alarming warnings."""
+"""mmdet's DetInferencer for files: names beside labels in its JSON, no alarming warnings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ HARMLESS = (
     'Failed to add',  # a visualizer without a folder: it is named with each image
     '`Visualizer` backend is not initialized',
     'The current default scope',
-    'Warning: The bbox is out of bounds',  # boxes that reach beyond an image are drawn as far as they are in it
+    # Boxes that reach beyond an image are drawn as far as they are in it
+    'Warning: The bbox is out of bounds',
     'Warning: The polygon is out of bounds',
 )
 
@@ -82,7 +83,7 @@ class FileInferencer(DetInferencer):
             yield start + len(batch)
 
     def _load_weights_to_model(self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
-        """As mmdet does, but weights of another model are refused, and those in a wrapper are found."""
+        """As mmdet does, but weights of another model are refused, and wrapped ones found."""
         if checkpoint is not None:
             checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
         super()._load_weights_to_model(model, checkpoint, cfg)
@@ -95,7 +96,10 @@ class FileInferencer(DetInferencer):
         img_out_dir: str = '',
         **unused: Any,
     ) -> None:
-        """Write each image with its boxes. A small image is enlarged, so that the labels leave some of it to see."""
+        """Write each image with its boxes.
+
+        A small image is enlarged, so that the labels leave some of it to see.
+        """
         for path, sample in zip(inputs, preds, strict=True):
             image = mmcv.imread(path, channel_order='rgb')
             factor = max(1, round(SHORTEST_SIDE / min(image.shape[:2])))

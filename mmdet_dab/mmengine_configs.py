@@ -36,7 +36,8 @@ def install() -> None:
         return get_cfg_path(cfg_path, filename)
 
     def find_package(package: str) -> str:
-        # `from mmdet_dab.configs.x` means the file configs/x.py in the folder that is returned here.
+        # `from mmdet_dab.configs.x` means the file configs/x.py in the folder that is returned
+        # here.
         return str(CONFIGS.parent) if package == 'mmdet_dab' else get_installed_path(package)
 
     def parse_new_style(filename: str) -> tuple[Any, set[str]]:
@@ -51,7 +52,10 @@ def install() -> None:
 
 
 def install_in_inferencers() -> None:
-    """Let mmdet's DetInferencer find our configs by name; called right after mmengine's inferencer is imported."""
+    """Let mmdet's DetInferencer find our configs by name.
+
+    Called right after mmengine's inferencer is imported.
+    """
     from mmengine.config import Config
     from mmengine.infer.infer import BaseInferencer
 

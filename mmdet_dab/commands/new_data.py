@@ -1,4 +1,4 @@
-"""Check images and their annotations, and write a config to train on them, with a sheet of samples."""
+"""Check images and annotations, and write a config to train on them and a sample sheet."""
 
 from __future__ import annotations
 

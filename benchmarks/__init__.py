@@ -1,2 +1,1 @@
-"""Speed and memory beside other implementations; see docs/performance.md for results and commands.
-"""
+"""Speed and memory beside other implementations; see docs/performance.md for results and commands."""

@@ -55,8 +55,7 @@ class Man:
 
 
 def draw_shapes(num_images: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Images of :class:`SyntheticShapes`, wide, tall and square ones by turns, as it returns them.
-    """
+    """Images of :class:`SyntheticShapes`, wide, tall and square ones by turns, as it returns them."""
     kinds = [
         SyntheticShapes(num_images, seed=10 * seed + index, num_objects=(1, 12), object_size=(0.08, 0.4), **kind)
         for index, kind in enumerate(SHAPES)

@@ -65,8 +65,7 @@ class Scene:
 
 
 def mmdets(variant: str) -> nn.Module:
-    """mmdet's DABDETR from its own config, with weights by a seed; all others get theirs from it.
-    """
+    """mmdet's DABDETR from its own config, with weights by a seed; all others get theirs from it."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.hub import get_config
@@ -92,8 +91,7 @@ def mmdets(variant: str) -> nn.Module:
 
 
 def ours(variant: str, recompute: bool = False) -> nn.Module:
-    """Ours, with mmdet's weights, and for DC5 with mmdet's dilation, so that all compute the same.
-    """
+    """Ours, with mmdet's weights, and for DC5 with mmdet's dilation, so that all compute the same."""
     from mmdet_dab.checkpoints.mmdet import MMDET
     from mmdet_dab.config import load_config
     from mmdet_dab.registry import MODELS

@@ -166,8 +166,7 @@ def installed(name: str) -> str | None:
 
 
 def matmul_rate(threads: int, now: Callable[[], float] = time.perf_counter, size: int = 1024) -> float:
-    """The rate of this machine's matrix product, in GFLOPS (2 per multiply-add): the median of 15.
-    """
+    """The rate of this machine's matrix product, in GFLOPS (2 per multiply-add): the median of 15."""
     torch.set_num_threads(threads)
     a = torch.randn(size, size)
     seconds = []

@@ -49,8 +49,7 @@ def tasks(device: str) -> dict[str, dict[str, Candidate]]:
 
 
 def distance(result: Measurement, base: Measurement) -> str:
-    """:func:`furthest`, for the table; Hugging Face's training losses are others, and not compared.
-    """
+    """:func:`furthest`, for the table; Hugging Face's training losses are others, and not compared."""
     losses = not isinstance(result.outcome[0], list)
     return '—' if result is base or (losses and result.name == 'Hugging Face') else f'{furthest(result, base):.0e}'
 

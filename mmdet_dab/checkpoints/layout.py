@@ -47,8 +47,7 @@ class Conversion:
 
     @property
     def class_rows(self) -> int:
-        """How many classes the file tells apart, background left out; 0 if it has no class branch.
-        """
+        """How many classes the file tells apart, background left out; 0 if it has no class branch."""
         rows = (len(tensor) for name, tensor in self.state.items() if _has_class_rows(name, tensor))
         return next((number - self.background for number in rows), 0)
 

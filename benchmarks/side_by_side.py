@@ -9,9 +9,11 @@ own peak memory.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import platform
 import statistics
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -209,7 +211,14 @@ def write_between_marks(page: Path, name: str, text: str) -> None:
     if begin not in found or end not in found:
         raise SystemExit(f'error: {page} lacks the marks {begin} and {end} to write between')
     before, rest = found.split(begin)
-    page.write_text(f'{before}{begin}\n{text}\n{end}{rest.split(end)[1]}')
+    page.write_text(f'{before}{begin}\n{wrapped(text)}\n{end}{rest.split(end)[1]}')
+
+
+def wrapped(text: str, width: int = 100) -> str:
+    """Markdown with prose of this width; tables and images stay on their lines."""
+    lines = text.splitlines()
+    fill = functools.partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+    return '\n'.join(line if line.startswith(('|', '!')) else fill(line) for line in lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:

@@ -4,7 +4,7 @@
 # 0.001 on val2017.
 from benchmarks.variants import initial_anchors
 
-page = 'docs/own_data.md'
+page = 'docs/studies.md'
 about = (
     'The first 16 images of COCO train2017 with a person, car, cup or chair at 192 × 144 pixels, learned by heart: '
     '100 epochs (400 steps of 4), AP on the same images.'

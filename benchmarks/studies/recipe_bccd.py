@@ -1,6 +1,6 @@
 # What parts of the recipe for little data are worth, on blood cells: one changed at a time, at a
 # learning rate of 5e-4 where a row names no other, in a fifth of the epochs.
-page = 'docs/own_data.md'
+page = 'docs/studies.md'
 about = 'Blood cells (BCCD) at 256 × 192 pixels, 12 epochs (624 steps of 4 images), AP on the 87 images of val.'
 seeds = [0]
 config = 'configs/custom/bccd_r18_c4_55e.py'

@@ -81,10 +81,10 @@ def find_images(given: Sequence[str]) -> list[str]:
             raise UserError(f'{text} does not exist: name an image, a folder of images or a pattern')
     by_name: dict[str, Path] = {}
     for file in dict.fromkeys(found):
-        other = by_name.setdefault(file.stem, file)
+        other = by_name.setdefault(file.name, file)
         if other is not file:
             raise UserError(
-                f'{other} and {file} would both be written to preds/{file.stem}.json: '
+                f'{other} and {file} would both be written to vis/{file.name}: '
                 'run them apart, each with its own --out-dir'
             )
     return [str(file) for file in by_name.values()]

@@ -109,6 +109,7 @@ class MixedDETR(RenamedTensors, ComposedDETR):
         if is_mmdets_head(bbox_head):
             head = dict(bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, **self.head_arguments(decoder))
             bbox_head = dict(type='mmdet_dab.MMDetHead', head=head)
+            shared |= {'num_classes': head['num_classes']} if 'num_classes' in head else {}
         if 'type' not in positional_encoding:
             positional_encoding = sine_encoder(**positional_encoding)
         super().__init__(

@@ -53,6 +53,11 @@ class ScaledPositionalQuery(RenamedTensors, BaseModule):
         """Whether the scale is made of content, which says nothing yet in the first layer."""
         return getattr(self.position_scale, 'reads_content', False)
 
+    @property
+    def scaled_layers(self) -> int | None:
+        """Decoder layers that the scale has factors for; None where it serves any number."""
+        return getattr(self.position_scale, 'scaled_layers', None)
+
     def scaled(self, position: Tensor, content: Tensor, layer: int) -> Tensor:
         """Position (B, N, D) times its scale; the first layer takes 1 for one made of content."""
         if self.position_scale is None or (layer == 0 and self.reads_content):
@@ -92,6 +97,7 @@ class AnchorPositionalQuery(ScaledPositionalQuery):
             anchor_dims=anchor_dims,
             sine_code=bool(position_scale or size_modulation) or None,
             embed_dims=embed_dims,
+            num_layers=self.scaled_layers,
             several_layers=self.reads_content or None,
         )
 
@@ -138,6 +144,7 @@ class DeformablePositionalQuery(ScaledPositionalQuery):
             query_kind='anchors',
             anchor_dims=4,
             embed_dims=embed_dims,
+            num_layers=self.scaled_layers,
             several_layers=self.reads_content or None,
         )
 
@@ -203,6 +210,7 @@ class ConditionalPositionalQuery(ScaledPositionalQuery):
             anchor_dims=2,
             sine_code=True,
             embed_dims=embed_dims,
+            num_layers=self.scaled_layers,
             several_layers=self.reads_content or None,
         )
 

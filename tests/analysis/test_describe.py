@@ -286,7 +286,7 @@ def test_tool_says_when_nothing_differs(capsys):
     [
         ('missing.py', r'config missing\.py'),
         ('nobody::detr.py', r"config nobody::detr\.py: there is no installed package 'nobody'"),
-        ('mmdet::missing.py', r'missing\.py'),
+        ('mmdet::missing.py', r'config mmdet::missing\.py'),
         (CONFIGS / '_base_/default_runtime.py', r"default_runtime\.py has no 'model'"),
     ],
 )

@@ -1,12 +1,12 @@
-"""Bring the public blood-cell dataset into the layout of our configs: ``python -m benchmarks.bccd_layout SRC DST``.
+"""Bring the public blood-cell dataset into the layout of our configs.
 
 1. ``git clone https://github.com/Shenggan/BCCD_Dataset`` (364 images of 640×480, MIT licence)
 2. ``python -m benchmarks.bccd_layout BCCD_Dataset data/bccd``
 3. ``python tools/train.py configs/custom/bccd_r18_c4_55e.py``
 
-SRC holds Pascal VOC: ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/{train,val,test}.txt``, itself or in a
-folder ``BCCD``. DST gets ``images/`` and ``annotations/{train,val,test}.json`` with the dataset's own split of 205, 87
-and 72 images.
+SRC holds Pascal VOC: ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/{train,val,test}.txt``,
+itself or in a folder ``BCCD``. DST gets ``images/`` and ``annotations/{train,val,test}.json`` with
+the dataset's own split of 205, 87 and 72 images.
 """
 
 from __future__ import annotations

@@ -32,12 +32,12 @@ def assigners(scores='sigmoid'):
 
 
 def boxes(count, generator):
-    """(count, 4) x1 y1 x2 y2 in pixels, some of them beyond the border of the picture."""
+    """(count, 4) x1 y1 x2 y2 in pixels, some of them beyond the border of the image."""
     centre, size = torch.rand(2, count, 2, generator=generator)
     return torch.cat((centre - size / 2, centre + size / 2), 1) * torch.tensor([SHAPE[1], SHAPE[0]] * 2)
 
 
-def picture(queries, objects, seed):
+def image(queries, objects, seed):
     generator = torch.Generator().manual_seed(seed)
     predictions = InstanceData(scores=torch.randn(queries, 6, generator=generator), bboxes=boxes(queries, generator))
     labels = torch.randint(5, (objects,), generator=generator)
@@ -49,7 +49,7 @@ def picture(queries, objects, seed):
 def test_assigns_as_mmdets(scores, queries, objects):
     ours, theirs = assigners(scores)
     for seed in range(5):
-        found, expected = (assigner.assign(*picture(queries, objects, seed)) for assigner in (ours, theirs))
+        found, expected = (assigner.assign(*image(queries, objects, seed)) for assigner in (ours, theirs))
         assert found.num_gts == objects
         assert int((found.gt_inds > 0).sum()) == min(queries, objects)
         assert torch.equal(found.gt_inds, expected.gt_inds)
@@ -58,7 +58,7 @@ def test_assigns_as_mmdets(scores, queries, objects):
 
 def test_every_object_has_one_query_and_gives_it_its_label():
     ours, _ = assigners()
-    predictions, truth, meta = picture(50, 9, 3)
+    predictions, truth, meta = image(50, 9, 3)
     result = ours.assign(predictions, truth, meta)
     pairs = {(query, target - 1) for query, target in enumerate(result.gt_inds.tolist()) if target}
     assert len(pairs) == 9
@@ -68,15 +68,15 @@ def test_every_object_has_one_query_and_gives_it_its_label():
 
 def test_boxes_of_mmdets_box_type():
     ours, _ = assigners()
-    predictions, truth, meta = picture(50, 9, 3)
+    predictions, truth, meta = image(50, 9, 3)
     expected = ours.assign(predictions, truth, meta).gt_inds
     truth.bboxes = HorizontalBoxes(truth.bboxes)
     assert torch.equal(ours.assign(predictions, truth, meta).gt_inds, expected)
 
 
-def test_divergence_names_the_picture():
+def test_divergence_names_the_image():
     ours, _ = assigners()
-    predictions, truth, meta = picture(50, 9, 3)
+    predictions, truth, meta = image(50, 9, 3)
     predictions.scores[4, 0] = float('nan')
     message = 'A prediction for street.jpg is not finite: the training has diverged'
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -78,7 +78,7 @@ class AnchorMaskedCrossAttention(ConditionalCrossAttention):
         self.reach, self.fade = reach, fade
 
     def mask(self, anchors: Tensor, tokens: ImageTokens) -> Tensor | None:
-        """(B, 1, N, S): bool, True at padding and outside; with ``fade`` what is added to the logits."""
+        """(B, 1, N, S): True at padding and outside; with ``fade``, what is added to the logits."""
         padding = super().mask(anchors, tokens)
         if self.reach is None:
             return padding

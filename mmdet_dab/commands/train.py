@@ -92,7 +92,9 @@ def resume(cfg: Config, checkpoint: str) -> None:
             return
         checkpoint = latest
     elif '://' not in checkpoint and (wrong := damage(Path(checkpoint))):
-        raise CheckpointError(f'checkpoint {checkpoint} {wrong}: --resume without a name takes the newest that is whole')
+        raise CheckpointError(
+            f'checkpoint {checkpoint} {wrong}: --resume without a name takes the newest that is whole'
+        )
     cfg.resume, cfg.load_from = True, checkpoint
 
 

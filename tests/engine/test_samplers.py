@@ -92,7 +92,5 @@ def test_images_of_a_step_are_of_one_kind_and_those_of_mmdet():
 
 
 def test_keys_are_never_used_twice(give):
-    keys = [
-        key for rank in (0, 1) for batch in give(DefaultSampler, rank, 2, 3, number=None) for key, _ in batch
-    ]
+    keys = [key for rank in (0, 1) for batch in give(DefaultSampler, rank, 2, 3, number=None) for key, _ in batch]
     assert len(set(keys)) == len(keys) == 40

@@ -40,7 +40,8 @@ def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Seque
 
     Raises:
         CheckpointError: there is no such file; it is empty, cut off or something else than a
-            checkpoint; it would take more memory than it has bytes; or it names a function or class that is not allowed, and the message says which.
+            checkpoint; it would take more memory than it has bytes; or it names a function or class
+            that is not allowed, and the message says which.
     """
     path = Path(path)
     if not path.is_file():

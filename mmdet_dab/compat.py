@@ -23,7 +23,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,7 @@ BOUNDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
 REMEDIES: Mapping[str, str] = MappingProxyType(
     {
         'pkg_resources': "pip install 'setuptools<81'",
-        'libGL': 'pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless',
+        'libGL': 'pip install --force-reinstall --no-deps opencv-python-headless',
         'numpy': "pip install --force-reinstall 'numpy>=2'",
         'cv2': 'pip install --force-reinstall opencv-python-headless',
     }
@@ -127,7 +127,7 @@ class _MissingExtension(ModuleType):
         return missing_operation
 
 
-class _StandInFinder(MetaPathFinder):
+class _StandInFinder(MetaPathFinder, Loader):
     """Finds ``mmcv._ext`` where nobody else does: it stands last in ``sys.meta_path``."""
 
     def find_spec(

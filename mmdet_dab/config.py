@@ -155,7 +155,8 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
 
     Args:
         config: a config, or the name of one as :func:`load_config` takes it.
-        weights: a checkpoint; None leaves random weights.
+        weights: a checkpoint, or an address on the Hugging Face hub (``hf://OWNER/REPOSITORY``); None
+            leaves random weights.
         device: where the model goes, such as ``'cuda:0'``.
 
     Returns:
@@ -168,21 +169,14 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
     """
     cfg: Any = load_config(config) if isinstance(config, str | Path) else copy.deepcopy(config)
     model: Any = build_detector(cfg)
-    stored = {} if weights is None else _load_weights(model, Path(weights), cfg)
-    model.dataset_meta = _class_names(cfg, stored)
+    model.dataset_meta = _class_names(cfg, {})
+    if weights is not None:
+        from mmdet_dab.checkpoints import load_weights
+
+        model.dataset_meta = _class_names(cfg, load_weights(model, weights, model.dataset_meta.get('classes')))
     read_arrays_or_files(cfg)
     model.cfg = cfg
     return model.to(device)
-
-
-def _load_weights(model: nn.Module, path: Path, cfg: Config) -> Mapping[str, Any]:
-    """Load a checkpoint into the model; returns what it stores about its dataset."""
-    from mmdet_dab.checkpoints import Conversion, check_fits, read_weights
-
-    state, meta = read_weights(path)
-    check_fits(Conversion(state, origin={name: name for name in state}, dropped={}), model.state_dict(), cfg.filename)
-    model.load_state_dict(state)
-    return {key.lower(): value for key, value in meta.get('dataset_meta', {}).items()}  # mmdet 3.0 wrote CLASSES
 
 
 def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmdet_dab.config import cannot_be_built
+from mmdet_dab.engine.files import latest_checkpoint as find_latest
+from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.errors import ConfigError
+from mmdet_dab.hooks import ResumeHook
 
 #: How log records begin that fill hundreds of lines: they stay in the log file.
 LONG_RECORDS = ('paramwise_options', '\n----', 'Config:', 'Hooks will be executed')
@@ -32,11 +37,30 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
-    """The checkpoint that a run in ``work_dir`` noted last, or None; the folder may have moved since."""
-    latest = find_latest_checkpoint(work_dir)
-    if latest is None or Path(latest).exists():
-        return latest
-    return str(Path(work_dir) / Path(latest).name)
+    """The newest checkpoint in ``work_dir`` that is whole, or None; a message names those that are damaged."""
+    latest = find_latest(work_dir, _warn)
+    return None if latest is None else str(latest)
+
+
+def _warn(text: str) -> None:
+    """A warning on stderr, from the first process."""
+    if is_first_process():
+        print(f'warning: {text}', file=sys.stderr)
+
+
+def is_first_process() -> bool:
+    """Whether this process is, or will be, the first one of its training run; also before the others are met."""
+    ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
+    return int(next((rank for rank in ranks if rank is not None), '0')) == 0
+
+
+def training_lock(cfg: Config) -> contextlib.AbstractContextManager[None]:
+    """Keep other training runs out of the work directory while this one trains there.
+
+    Raises:
+        UserError: on entering, where one is under way.
+    """
+    return work_dir_lock(cfg.work_dir) if is_first_process() else contextlib.nullcontext()
 
 
 def best_checkpoint(runner: Runner) -> str | None:
@@ -100,9 +124,13 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     if launcher != 'none':
         _prepare_processes(cfg)
     try:
-        return RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise cannot_be_built(cfg, error) from error
+    if not any(isinstance(hook, ResumeHook) for hook in runner.hooks):
+        # Configs that are not ours: what a checkpoint names is not run and not deleted there either.
+        runner.register_hook(ResumeHook())
+    return runner
 
 
 def _prepare_processes(cfg: Config) -> None:

@@ -332,7 +332,7 @@ def _arguments_of(found: Any) -> tuple[set[str], bool]:
         if '__init__' not in vars(base):
             continue
         try:
-            parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+            parameters = list(inspect.signature(vars(base)['__init__']).parameters.values())[1:]
         except (TypeError, ValueError):
             return names, True
         names |= {found.name for found in parameters if found.kind not in (found.VAR_POSITIONAL, found.VAR_KEYWORD)}

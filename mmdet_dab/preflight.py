@@ -51,15 +51,15 @@ def check_annotations(cfg: Config, *splits: str) -> None:
     Raises:
         DataError: a class that no category has, an id that repeats, boxes without area and the like.
     """
-    from mmdet_dab.own_data.config_checks import check_config
-    from mmdet_dab.own_data.findings import stop_at_faults
+    from mmdet_dab.data.checks.config import check_config
+    from mmdet_dab.data.checks.finding import stop_at_errors
 
     findings = check_config(cfg, splits)
-    faults = [finding for finding in findings if finding.stops]
+    errors = [finding for finding in findings if finding.stops]
     for finding in findings:
-        if os.environ.get('RANK', '0') == '0' and finding not in faults[:1]:
+        if os.environ.get('RANK', '0') == '0' and finding not in errors[:1]:
             print(f'{"error" if finding.stops else "warning"}: {finding}', file=sys.stderr)
-    stop_at_faults(faults)
+    stop_at_errors(errors)
 
 
 def check_file(path: str) -> None:

@@ -67,6 +67,8 @@ PARAMETERS = {
     'mix/detr_r50_150e.py': 41_575_061,
     'mix/dn_detr_r50_50e.py': 43_742_290,
     'mix/dn_detr_shapes_5min.py': 750_733,
+    'mix/group_dab_detr_r50_12e.py': 43_733_810,
+    'mix/group_dab_detr_r50_50e.py': 43_733_810,
     'mix/mmdet_conditional_detr_anchors_r50_50e.py': 43_590_220,
     'mix/mmdet_deformable_detr_decoder_r50_50e.py': 44_289_256,
     'mix/mmdet_detr_encoding_r50_150e.py': 41_575_061,

@@ -14,6 +14,8 @@ from mmdet_dab.config import build_detector, config_names, draft_config
 from mmdet_dab.errors import UserError
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from mmdet_dab.analysis.structure import Part
 
 LEGEND = (
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         print(f'{args.config} → {args.other}\n\n{structure.format_changes(change)}')
 
 
-def describe(cfg: object) -> Part:
+def describe(cfg: Config) -> Part:
     from mmdet_dab.analysis import structure
 
-    return structure.describe(build_detector(cfg), cfg)  # type: ignore[arg-type]
+    return structure.describe(build_detector(cfg), cfg)

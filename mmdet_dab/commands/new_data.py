@@ -11,6 +11,7 @@ from mmdet_dab.console import say
 from mmdet_dab.errors import DataError
 
 FORMATS = ('coco', 'voc', 'yolo')
+MARKED_ON = ('upright', 'stored')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='write annotation files without images that cannot be read and without invalid boxes',
     )
+    parser.add_argument(
+        '--boxes-on',
+        choices=MARKED_ON,
+        help='for images with an EXIF orientation: what the boxes were marked on, images as viewers show them '
+        '(upright) or pixels as they are stored',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a config that exists')
 
 
@@ -59,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
             raise DataError(f'{option} {path} does not exist')
     say('loading PyTorch and MMDetection …')
     compat.import_stack()
-    from mmdet_dab.own_data.making import Request, make
+    from mmdet_dab.data.new_dataset import Request, make
 
     make(
         Request(
@@ -77,5 +84,6 @@ def run(args: argparse.Namespace) -> None:
             annotations_out=args.annotations_out,
             leave_out=args.leave_out_faulty,
             overwrite=args.overwrite,
+            boxes_on=args.boxes_on,
         )
     )

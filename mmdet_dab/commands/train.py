@@ -12,7 +12,7 @@ from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
-from mmdet_dab.errors import ConfigError
+from mmdet_dab.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -34,7 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (GPU only)')
     parser.add_argument(
-        '--auto-scale-lr', action='store_true', help='scale the learning rate by the batch size of all processes'
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the images of an update: batch size × processes × accumulated steps',
+    )
+    parser.add_argument(
+        '--refit-schedule',
+        action='store_true',
+        help='with --resume: the learning rate follows the schedule of the config, not that of the checkpoint',
     )
 
 
@@ -56,6 +63,8 @@ def run(args: argparse.Namespace) -> None:
         scale_learning_rate(cfg)
     if args.resume:
         resume(cfg, args.resume)
+    if args.refit_schedule:
+        refit_schedule(cfg, args.resume)
     if not args.no_data_checks:
         preflight.check_annotations(cfg, 'train', 'val')
     if cfg.get('load_from'):
@@ -64,15 +73,17 @@ def run(args: argparse.Namespace) -> None:
     if args.check_only:
         say('config, data and checkpoint can be used')
         return
-    runner = launch.build_runner(cfg, args.launcher)
-    start = time.time()
-    runner.train()
+    with launch.training_lock(cfg):
+        runner = launch.build_runner(cfg, args.launcher)
+        start = time.time()
+        runner.train()
     report(runner, args, time.time() - start)
 
 
 def resume(cfg: Config, checkpoint: str) -> None:
     """Set where the Runner resumes; with nothing there, ``load_from`` stays as the config has it."""
     from mmdet_dab import launch
+    from mmdet_dab.engine import damage
 
     if checkpoint == AUTO:
         latest = launch.latest_checkpoint(cfg.work_dir)
@@ -80,6 +91,10 @@ def resume(cfg: Config, checkpoint: str) -> None:
             print(f'nothing to resume from in {cfg.work_dir}: training starts from the beginning')
             return
         checkpoint = latest
+    elif '://' not in checkpoint and (wrong := damage(Path(checkpoint))):
+        raise CheckpointError(
+            f'checkpoint {checkpoint} {wrong}: --resume without a name takes the newest that is whole'
+        )
     cfg.resume, cfg.load_from = True, checkpoint
 
 
@@ -95,7 +110,16 @@ def use_mixed_precision(cfg: Config) -> None:
 def scale_learning_rate(cfg: Config) -> None:
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ConfigError(f'--auto-scale-lr: config {cfg.filename} has no auto_scale_lr.base_batch_size to scale by')
-    cfg.auto_scale_lr.enable = True
+    # MMEngine counts the images of a step; an update takes those of all steps that it gathers.
+    gathered = cfg.optim_wrapper.get('accumulative_counts', 1)
+    cfg.auto_scale_lr.update(enable=True, base_batch_size=cfg.auto_scale_lr.base_batch_size / gathered)
+
+
+def refit_schedule(cfg: Config, resumed: str | None) -> None:
+    hook = (cfg.get('default_hooks') or {}).get('resume')
+    if not resumed or hook is None:
+        raise ConfigError('--refit-schedule is for --resume, with a config that has default_hooks.resume')
+    hook.refit_schedule = True
 
 
 def report(runner: Runner, args: argparse.Namespace, seconds: float) -> None:

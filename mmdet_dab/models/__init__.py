@@ -16,8 +16,11 @@ from mmdet_dab.models.decoder_layer import DecoderLayer
 from mmdet_dab.models.deformable_attention import DeformableCellAttention, DeformableCrossAttention
 from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
+from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
+from mmdet_dab.models.imagenet_wheel import ImageNetWheel
 from mmdet_dab.models.init import BoxesAtReferences, DirectedAttention, UnitPositionScale
 from mmdet_dab.models.layers import FeedForward
 from mmdet_dab.models.losses import SigmoidFocalLoss
@@ -31,6 +34,7 @@ from mmdet_dab.models.positional_query import (
     DeformablePositionalQuery,
     LearnedPositionalQuery,
 )
+from mmdet_dab.models.quality_loss import MatchabilityLoss
 from mmdet_dab.models.query_generator import (
     AnchorQueryGenerator,
     LearnedQueryGenerator,
@@ -46,6 +50,7 @@ from mmdet_dab.models.structures import (
     Queries,
     QueryPosition,
 )
+from mmdet_dab.models.timm_backbone import TimmBackbone
 from mmdet_dab.models.tokenizer import ImageTokenizer
 
 __all__ = [
@@ -75,18 +80,22 @@ __all__ = [
     'DetachedAnchorUpdate',
     'DilatedResNet',
     'DirectedAttention',
+    'EfficientNetLite',
     'EncoderLayer',
     'FeedForward',
     'FocalCost',
     'FrozenBatchNorm',
     'GIoUCost',
     'GridAnchors',
+    'GroupQueryGenerator',
     'HungarianMatcher',
+    'ImageNetWheel',
     'ImageTokenizer',
     'ImageTokens',
     'LayerScale',
     'LearnedPositionalQuery',
     'LearnedQueryGenerator',
+    'MatchabilityLoss',
     'MatrixNMS',
     'NormalAnchors',
     'PredictedPointQueryGenerator',
@@ -101,6 +110,7 @@ __all__ = [
     'SinePositionalEncoder',
     'SizeModulation',
     'SoftmaxScores',
+    'TimmBackbone',
     'TransformerDecoder',
     'TransformerEncoder',
     'UniformAnchors',

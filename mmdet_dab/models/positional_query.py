@@ -14,13 +14,13 @@ All have one signature: ``(queries, layer, positional_encoder) -> QueryPosition`
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract, choose
-from mmdet_dab.models.layers import MLP, rename_tensors, xavier_matrices
+from mmdet_dab.models.layers import MLP, RenamedTensors, xavier_matrices
 from mmdet_dab.models.structures import PositionalEncoder, Queries, QueryPosition
 from mmdet_dab.registry import MODELS
 
@@ -34,13 +34,15 @@ BEFORE_PARTS = MappingProxyType(
 )
 
 
-class ScaledPositionalQuery(BaseModule):
+class ScaledPositionalQuery(RenamedTensors, BaseModule):
     """What all share that scale a position by content.
 
     Args:
         position_scale: config of the scale (``position_scale.py``); None: the position stays.
         init_cfg: see mmengine's BaseModule.
     """
+
+    renamed_tensors = BEFORE_PARTS
 
     def __init__(self, position_scale: dict | None, init_cfg: dict | None) -> None:
         super().__init__(init_cfg)
@@ -61,11 +63,6 @@ class ScaledPositionalQuery(BaseModule):
         if self.position_scale is None or (layer == 0 and self.reads_content):
             return position
         return self.position_scale(position, content, layer)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        for before, now in BEFORE_PARTS.items():
-            rename_tensors(state_dict, prefix + before, prefix + now)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @MODELS.register_module()

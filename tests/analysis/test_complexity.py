@@ -360,7 +360,7 @@ def test_the_documentation_states_these_figures(measured):
 
 
 def test_mean_size_stands_for_the_100_pictures():
-    pictures = complexity.FIRST_100_PICTURES
+    pictures = complexity.FIRST_100_IMAGES
     assert sum(pictures.values()) == 100
     for height, width in pictures:
         assert height == 800 <= width <= 1333 or (width == 1333 and height < 800)

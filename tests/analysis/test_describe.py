@@ -253,9 +253,9 @@ def test_tool_says_when_nothing_differs(capsys):
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
-        ('missing.py', r'config missing\.py does not exist'),
+        ('missing.py', r'config missing\.py'),
         ('nobody::detr.py', r"config nobody::detr\.py: there is no installed package 'nobody'"),
-        ('mmdet::missing.py', r'missing\.py does not exist'),
+        ('mmdet::missing.py', r'config mmdet::missing\.py'),
         (CONFIGS / '_base_/default_runtime.py', r"default_runtime\.py has no 'model'"),
     ],
 )

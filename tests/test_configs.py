@@ -185,7 +185,7 @@ def test_recipe_of_the_paper():
     assert config.train_cfg.max_epochs == 50
     assert config.param_scheduler[0].milestones == [40]
     assert config.auto_scale_lr.base_batch_size == 16
-    encoder = config.model.positional_encoder
+    encoder = MODELS.build(config.model.positional_encoder)
     assert (encoder.temperature, encoder.box_temperature) == (20, 10000)
 
 

@@ -14,14 +14,6 @@ metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 60, 60), (60
 train_annotations, val_annotations = 'annotations/train.json', 'annotations/val.json'
 images = dict(img='images/')
 scale = (256, 192)
-train_dataset = dict(
-    type='CocoDataset',
-    data_root=data_root,
-    metainfo=metainfo,
-    ann_file=train_annotations,
-    data_prefix=images,
-    filter_cfg=dict(filter_empty_gt=True, min_size=0),
-)
 
 # --- What you may want to tune -----------------------------------------------------------------------
 max_epochs = 55
@@ -76,7 +68,18 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
-train_dataloader = dict(batch_size=batch_size, num_workers=1, dataset=dict(train_dataset, pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=batch_size,
+    num_workers=1,
+    dataset=dict(
+        data_root=data_root,
+        metainfo=metainfo,
+        ann_file=train_annotations,
+        data_prefix=images,
+        filter_cfg=dict(min_size=0),
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=batch_size,
     num_workers=1,

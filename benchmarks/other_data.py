@@ -1,8 +1,11 @@
-"""Data sets to try ``tools/new_dataset.py`` on, drawn in minutes: ``python -m benchmarks.other_data chess --out DIR``.
+"""Datasets to try ``new-data`` on, drawn in minutes.
 
-``shapes``: 330 pictures of three shapes and sizes, with up to twelve drawn shapes of six classes.
-``chess``: 400 photographs with up to eight chessmen of six classes set into them, in any colour, a tenth to two fifths
-of the picture in size. The photographs are parts of COCO's, or of others in folders ``train2017`` and ``val2017``.
+``python -m benchmarks.other_data chess --out DIR``
+
+``shapes``: 330 images of three shapes and sizes, with up to twelve drawn shapes of six classes.
+``chess``: 400 photographs with up to eight chessmen of six classes set into them, in any colour, a
+tenth to two fifths of the image in size. The photographs are parts of COCO's, or of others in
+folders ``train2017`` and ``val2017``.
 
 ``DIR/train`` and ``DIR/val`` get ``images/`` and ``annotations.json`` each.
 """
@@ -10,6 +13,7 @@ of the picture in size. The photographs are parts of COCO's, or of others in fol
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from mmdet_dab import cli
 from mmdet_dab.datasets.synthetic_shapes import SyntheticShapes, write_coco
+from mmdet_dab.errors import UserError
 
 SHAPES = (dict(image_size=(240, 320)), dict(image_size=(320, 240)), dict(image_size=(280, 280)))
 #: Each is drawn as the outlined or the filled man.
@@ -50,7 +55,7 @@ class Man:
 
 
 def draw_shapes(num_images: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Pictures of :class:`SyntheticShapes`, wide, tall and square ones by turns, as it returns them."""
+    """Images of :class:`SyntheticShapes`, wide, tall and square ones by turns, as it returns them."""
     kinds = [
         SyntheticShapes(num_images, seed=10 * seed + index, num_objects=(1, 12), object_size=(0.08, 0.4), **kind)
         for index, kind in enumerate(SHAPES)
@@ -152,13 +157,13 @@ def photographs_in(folder: Path) -> list[Path]:
     """All .jpg files, by name.
 
     Raises:
-        cli.UsageError: there is none.
+        UserError: there is none.
     """
     found = sorted(folder.glob('*.jpg'))
     if not found:
-        raise cli.UsageError(f'no .jpg file in {folder}: name the folder around it with --photographs')
+        raise UserError(f'no .jpg file in {folder}: name the folder around it with --photographs')
     return found
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(cli.run(main))

@@ -1,4 +1,4 @@
-"""A picture of what the other benchmarks measured: ``python -m benchmarks.plot``."""
+"""A figure of what the other benchmarks measured: ``python -m benchmarks.plot``."""
 
 from __future__ import annotations
 

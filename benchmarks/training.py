@@ -1,8 +1,11 @@
-"""Train the runs of a study with several seeds, and show AP over time: ``python -m benchmarks.training road_shapes``.
+"""Train the runs of a study with several seeds, and print a table of AP.
 
-A study is a file in ``benchmarks/studies/``: which configs, with which options, on which budget. What is finished is
-kept, so that a study that was interrupted goes on, and several processes may work at the same one. ``--publish``
-draws its plot and writes its table into its page.
+``python -m benchmarks.training road_shapes``
+
+A study is a file in ``benchmarks/studies/``: which configs, with which options, on which budget.
+Finished runs are kept in ``benchmarks/results/STUDY/SLUG-SEED.json``, so that an interrupted study
+goes on; several processes may work on the same study. ``--publish`` draws its plot and writes its
+table into its page.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -27,27 +31,32 @@ from mmengine.runner import Runner
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from benchmarks import side_by_side
 from mmdet_dab import cli
+from mmdet_dab.config import load_config
+from mmdet_dab.errors import UserError
+from mmdet_dab.launch import build_runner
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / 'benchmarks' / 'studies'
-#: Finished runs; part of the repository, so that tables and plots can be drawn again without training.
+#: Finished runs; part of the repository, so that tables and plots can be drawn again without
+#: training.
 RESULTS = ROOT / 'benchmarks' / 'results'
 WORK = ROOT / 'work_dirs' / 'studies'
 
 
 class Study:
-    """A study's file, read: ``page``, ``seeds``, ``runs`` (name -> config, options, threads) and ``options`` for all.
+    """A study: ``page``, ``seeds``, ``runs`` (label -> config, options, threads) and ``options``
+    for all runs.
 
     Args:
-        name: of the file in ``benchmarks/studies``, without ``.py``.
+        name: of its file in ``benchmarks/studies``, without ``.py``.
     """
 
     def __init__(self, name: str) -> None:
         path = STUDIES / f'{name}.py'
         if not path.exists():
             found = ', '.join(sorted(file.stem for file in STUDIES.glob('*.py')))
-            raise cli.UsageError(f'there is no study {path}; there are: {found}')
-        # Not lazy: what a study imports are functions to call, not configs to refer to.
+            raise UserError(f'{path}: there is no such study. There are: {found}')
+        # Not lazy: a study imports functions to call, not configs to refer to.
         settings = Config.fromfile(path, lazy_import=False)
         self.name = name
         self.page = ROOT / settings.page
@@ -57,24 +66,30 @@ class Study:
         self.about: str = settings.about
 
     def config(self, run: str, seed: int) -> Config:
-        """The config of a run; everything that draws or fills the disk is off."""
+        """The config of a run, without drawing and checkpoints."""
         chosen = self.runs[run]
         options = {**self.options, **chosen.get('options', {}), 'randomness.seed': seed}
-        cfg = cli.load_config(str(ROOT / chosen['config']), options)
-        cfg.work_dir = str(WORK / self.name / f'{run} {seed}')
+        cfg = load_config(str(ROOT / chosen['config']), options)
+        cfg.work_dir = str(self.work(run, seed))
         cfg.default_hooks.visualization.draw = False
         if not chosen.get('keep_checkpoint'):
             cfg.default_hooks.checkpoint.update(interval=10**9, save_best=None, save_last=False)
-        # Batches are made in the training's own process: its CPU time is then all that the run took.
+        # Batches are made in the process of the training, so that its CPU time is all that the run
+        # took.
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
             loader.update(num_workers=0, persistent_workers=False)
         return cfg
 
     def file(self, run: str, seed: int) -> Path:
-        return RESULTS / self.name / f'{run} {seed}.json'
+        """Where the result of a run is kept; the label of the run is in the file."""
+        return RESULTS / self.name / f'{slug(run)}-{seed}.json'
+
+    def work(self, run: str, seed: int) -> Path:
+        """The folder of a run's training."""
+        return WORK / self.name / f'{slug(run)}-{seed}'
 
     def missing(self, names: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str, int]]:
-        """What is not finished: seed by seed, so that all runs have one before any has two."""
+        """Runs that are not finished, seed by seed: all runs have one result before any has two."""
         for seed in seeds:
             for run in names:
                 if not self.file(run, seed).exists():
@@ -85,12 +100,18 @@ class Study:
         return [json.loads(path.read_text()) for seed in self.seeds if (path := self.file(run, seed)).exists()]
 
 
+def slug(label: str) -> str:
+    """A label as part of a file name: ``1-focal-loss`` for ``1 + focal loss``."""
+    return re.sub(r'[^a-z0-9.]+', '-', label.lower()).strip('-')
+
+
 class CurveHook(Hook):
-    """Notes AP at every validation, with the seconds that training took until then; validation is not counted.
+    """Records AP at every validation, with the seconds of training until then, validation not
+    counted.
 
     Args:
-        threads: of the training. One is timed by what the CPU spent on it, whatever else the machine does; several,
-            which wait for each other, by the clock.
+        threads: of the training. One thread is timed by its CPU time, which other processes on the
+            machine hardly change; several threads, which wait for each other, by the clock.
     """
 
     priority = 'LOWEST'
@@ -121,30 +142,30 @@ class CurveHook(Hook):
 
 
 def train(study: Study, run: str, seed: int) -> None:
-    """One run, in this process; its curve goes to the study's results."""
+    """Train one run in this process, and keep its curve in the results of the study."""
     threads = study.runs[run].get('threads', 1)
     torch.set_num_threads(threads)
-    runner = cli.build_runner(study.config(run, seed), 'none')
+    runner = build_runner(study.config(run, seed), 'none')
     curve = CurveHook(threads)
     runner.register_hook(curve)
     runner.train()
-    result = {'run': run, 'seed': seed, 'curve': curve.points, 'machine': side_by_side.machine(threads)}
+    result = {'label': run, 'seed': seed, 'curve': curve.points, 'machine': side_by_side.machine(threads)}
     path = study.file(run, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + '\n')
 
 
 def train_missing(study: Study, names: Sequence[str], seeds: Sequence[int]) -> None:
-    """All runs that are neither finished nor under way in another process."""
+    """Train all runs that are neither finished nor in progress in another process."""
     (WORK / study.name).mkdir(parents=True, exist_ok=True)
     for run, seed in study.missing(names, seeds):
-        lock = WORK / study.name / f'{run} {seed}.pid'
+        lock = study.work(run, seed).with_suffix('.pid')
         if study.file(run, seed).exists() or not take(lock):
             continue
         try:
             start = time.perf_counter()
             command = [sys.executable, '-m', 'benchmarks.training', study.name, '--only', run, '--seeds', str(seed)]
-            log = WORK / study.name / f'{run} {seed}.log'
+            log = study.work(run, seed).with_suffix('.log')
             with log.open('w') as out:
                 code = subprocess.run([*command, '--here'], cwd=ROOT, stdout=out, stderr=out, check=False).returncode
             if code:
@@ -161,7 +182,7 @@ def train_missing(study: Study, names: Sequence[str], seeds: Sequence[int]) -> N
 
 
 def take(lock: Path) -> bool:
-    """Whether this process may do what the lock stands for; a lock whose process is gone counts for nothing."""
+    """Whether this process got the lock; a lock of a process that has ended does not count."""
     try:
         with lock.open('x') as file:
             file.write(str(os.getpid()))
@@ -173,26 +194,28 @@ def take(lock: Path) -> bool:
     return True
 
 
-# --- What came out
+# --- Results
 
 
 def at(curve: Sequence[dict], part: float, key: str) -> float | None:
-    """The value at the last validation within this part of the steps, if there was one."""
+    """The value at the last validation within this share of the steps, or None before the first
+    one.
+    """
     within = [point for point in curve if point['step'] <= part * curve[-1]['step'] + 0.5]
     return within[-1][key] if within else None
 
 
 def same_steps(curves: Sequence[Sequence[dict]]) -> list[tuple[dict, ...]]:
-    """The points that all curves have, step by step."""
+    """The points at steps that all curves have."""
     common = set.intersection(*({point['step'] for point in curve} for curve in curves))
     return list(zip(*([point for point in curve if point['step'] in common] for curve in curves), strict=True))
 
 
 def spread(values: Sequence[float | None]) -> str:
-    """Mean, and what lies between least and greatest; a dash where a value is missing."""
+    """Mean, least and greatest; a dash where a value is missing."""
     if None in values:
         return '—'
-    found = [max(value, 0.0) for value in values if value is not None]  # COCO's -1 stands for no prediction at all
+    found = [max(value, 0.0) for value in values if value is not None]  # COCO's -1: no predictions
     mean = f'{statistics.mean(found):.3f}'
     return mean if len(found) == 1 else f'{mean} ({min(found):.3f} – {max(found):.3f})'
 
@@ -212,10 +235,19 @@ def table(study: Study) -> str:
     return side_by_side.table(header, rows)
 
 
-def plot(study: Study, path: Path) -> None:
-    """AP over time: the mean of the seeds, and a band from the least to the greatest.
+def report(study: Study, names: Sequence[str], seeds: Sequence[int]) -> str:
+    """The table, with a line for what is still missing."""
+    missing = [f'{run}, seed {seed}' for run, seed in study.missing(names, seeds)]
+    lines = [study.about, '', table(study)]
+    if missing:
+        lines += ['', f'missing: {"; ".join(missing)}']
+    return '\n'.join(lines)
 
-    Over steps where not all runs were trained on the same kind of machine.
+
+def plot(study: Study, path: Path) -> None:
+    """Draw AP over time: the mean of the seeds, and a band from the least to the greatest.
+
+    Where runs were trained on different kinds of machines, AP is drawn over steps.
     """
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
@@ -241,33 +273,39 @@ def plot(study: Study, path: Path) -> None:
 
 
 def by_machine(study: Study) -> dict[str, dict[str, str]]:
-    """Kind of machine and number of threads -> runs on it, each with the sentence of its first result."""
+    """Kind of machine and number of threads -> runs on it, each with the description in its first
+    result.
+    """
     found: dict[str, dict[str, str]] = {}
     for run in study.runs:
         for result in study.results(run):
-            # A machine's rate, which follows, differs from day to day.
+            # The speed of a machine, which follows, changes from day to day.
             kind = result['machine'].split(' GFLOPS')[0].rpartition(', ')[0]
             found.setdefault(kind, {}).setdefault(run, result['machine'])
     return found
 
 
 def machines(study: Study) -> str:
-    """On what the runs were trained; which on which, where machines or threads differ: their times do not compare."""
-    sentences = [(next(iter(runs.values())), ', '.join(runs)) for runs in by_machine(study).values()]
-    if len(sentences) == 1:
-        return sentences[0][0]
-    return '. '.join(f'{sentence}: {names}' for sentence, names in sentences)
+    """The machine of the runs; machines with their runs where they differ and times cannot be
+    compared.
+    """
+    descriptions = [(next(iter(runs.values())), ', '.join(runs)) for runs in by_machine(study).values()]
+    if len(descriptions) == 1:
+        return descriptions[0][0]
+    return '. '.join(f'{machine}: {labels}' for machine, labels in descriptions)
 
 
 def publish(study: Study) -> None:
-    """The plot beside the page, the table between the marks of the study in it."""
-    picture = ROOT / 'docs' / 'images' / f'{study.name}.png'
-    plot(study, picture)
+    """Draw the plot beside the page of the study, and write the table between the marks in the
+    page.
+    """
+    image = ROOT / 'docs' / 'images' / f'{study.name}.png'
+    plot(study, image)
     text = (
-        f'![AP over the training]({os.path.relpath(picture, study.page.parent)})\n\n{table(study)}\n\n'
+        f'![AP over the training]({os.path.relpath(image, study.page.parent)})\n\n{table(study)}\n\n'
         f'{study.about} Mean of the seeds, least and greatest in brackets. {machines(study)}. '
-        f'`python -m benchmarks.training {study.name}` trains what is missing in `benchmarks/results/{study.name}`, '
-        'with `--publish` it draws and writes this.'
+        f'`python -m benchmarks.training {study.name}` trains the runs that are missing in '
+        f'`benchmarks/results/{study.name}` and prints the table; `--publish` updates this section.'
     )
     side_by_side.write_between_marks(study.page, study.name, text)
 
@@ -277,13 +315,15 @@ def main() -> None:
     parser.add_argument('study', help='name of a file in benchmarks/studies')
     parser.add_argument('--only', nargs='+', metavar='RUN', help='these runs of the study')
     parser.add_argument('--seeds', nargs='+', type=int, help='these seeds; default: those of the study')
-    parser.add_argument('--publish', action='store_true', help='write plot and table of what is finished; no training')
-    parser.add_argument('--here', action='store_true', help='train in this process, whatever is finished or under way')
+    parser.add_argument('--publish', action='store_true', help='update the page; no training')
+    parser.add_argument('--here', action='store_true', help='train here, also what is finished or in progress')
     args = parser.parse_args()
     study = Study(args.study)
     names, seeds = args.only or list(study.runs), args.seeds or study.seeds
     if unknown := set(names) - set(study.runs):
-        raise cli.UsageError(f'--only {sorted(unknown)[0]}: not in study {study.name}, which has {list(study.runs)}')
+        raise UserError(
+            f'--only {sorted(unknown)[0]}: study {study.name} has no such run. It has: {", ".join(study.runs)}'
+        )
     if args.publish:
         publish(study)
     elif args.here:
@@ -292,7 +332,8 @@ def main() -> None:
                 train(study, name, seed)
     else:
         train_missing(study, names, seeds)
+        print(report(study, names, seeds))
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    sys.exit(cli.run(main))

@@ -3,42 +3,56 @@
 Three meeting points, all additive: nothing that is installed is replaced.
 
 1. ``mmcv-lite`` has no compiled ``mmcv._ext``, but ``mmdet`` imports ``mmcv.ops``, which wants it.
-   :func:`install_ext_stand_in` puts a module in its place whose functions say what to install
+   :func:`install_ext_stand_in` offers a module in its place whose functions say what to install
    when (and only when) they are called.
 2. Since torch 2.6 ``torch.load`` reads weights only, and mmengine 0.10.7 cannot read its own
    checkpoints any more. :func:`allow_mmengine_checkpoints` names the harmless types in them.
-3. Version bounds; :func:`check_versions` refuses what lies outside in a sentence.
+3. Version bounds: :func:`check_versions` refuses a stack outside of them with one message, and
+   :func:`import_stack` does so for every way in which an installation can be broken.
 
 What only a program may decide, such as the environment of its process, is in ``mmdet_dab.cli``.
 """
 
 from __future__ import annotations
 
-import codecs
 import functools
 import importlib
-import importlib.machinery
 import importlib.util
 import pickle
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
+
+from mmdet_dab.errors import InstallError
 
 if TYPE_CHECKING:
     from torch import nn
 
 #: import name -> (lowest, first not allowed, what to type when it is missing). Tried as a whole: torch 2.13.0,
-#: mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0. torch 2.4 is the first with an allow-list for torch.load; the upper
-#: bounds leave room for the maintained forks of the OpenMMLab packages.
+#: mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0. Before torch 2.10, a crafted file could run code even when
+#: weights alone are read (CVE-2025-32434, CVE-2026-24747). The upper bounds leave room for the maintained
+#: forks of the OpenMMLab packages.
 BOUNDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
-        'torch': ('2.4.0', '3.0', 'pip install torch'),
+        'torch': ('2.10.0', '3.0', 'pip install torch'),
         'mmengine': ('0.10.7', '1.0', 'pip install mmengine==0.10.7'),
         'mmcv': ('2.1.0', '2.4.0', 'pip install mmcv-lite==2.1.0'),
         'mmdet': ('3.3.0', '4.0', 'pip install mmdet==3.3.0'),
+    }
+)
+
+#: What to type when an import says one of these: part of the error's text -> command.
+REMEDIES: Mapping[str, str] = MappingProxyType(
+    {
+        'pkg_resources': "pip install 'setuptools<81'",
+        'libGL': 'pip install --force-reinstall --no-deps opencv-python-headless',
+        'numpy': "pip install --force-reinstall 'numpy>=2'",
+        'cv2': 'pip install --force-reinstall opencv-python-headless',
     }
 )
 
@@ -58,7 +72,7 @@ def check_versions(bounds: Mapping[str, tuple[str, str, str]] = BOUNDS) -> None:
     """
     for name, (lowest, beyond, command) in bounds.items():
         if importlib.util.find_spec(name) is None:
-            raise ImportError(f'mmdet_dab needs {name}, which is not installed: {command}')
+            raise ImportError(f'mmdet_dab needs {name}, which is not installed: {command}', name=name)
         try:
             module = importlib.import_module(name)
         except AssertionError as error:  # how mmdet refuses the versions of mmcv and mmengine around it
@@ -68,6 +82,31 @@ def check_versions(bounds: Mapping[str, tuple[str, str, str]] = BOUNDS) -> None:
             raise ImportError(
                 f'mmdet_dab works with {name} >= {lowest}, < {beyond}, but {found} is installed: {command}'
             )
+
+
+def import_stack() -> None:
+    """Import torch, mmengine, mmcv and mmdet, and register all parts; this takes seconds.
+
+    Raises:
+        InstallError: one of the packages is missing, or does not fit the others.
+    """
+    try:
+        check_versions()
+        importlib.import_module('mmdet_dab.parts')
+    except (ImportError, AttributeError) as error:  # AttributeError: a package that was compiled for another numpy
+        raise install_error(error) from error
+
+
+def install_error(error: Exception) -> InstallError:
+    """The message for an import that failed, with the command that repairs it where that is known."""
+    text = str(error)
+    if 'pip install' in text:
+        return InstallError(text)
+    name = getattr(error, 'name', None) or ''
+    command = next((command for sign, command in REMEDIES.items() if sign in text or sign == name.split('.')[0]), None)
+    if command is None:
+        command = f'pip install {name.split(".")[0]}' if isinstance(error, ModuleNotFoundError) else 'reinstall it'
+    return InstallError(f'this installation is broken ({type(error).__name__}: {text}). How to fix it: {command}')
 
 
 class _MissingExtension(ModuleType):
@@ -88,39 +127,30 @@ class _MissingExtension(ModuleType):
         return missing_operation
 
 
-def install_ext_stand_in() -> bool:
-    """Make ``mmcv.ops`` importable where ``mmcv._ext`` was not compiled.
+class _StandInFinder(MetaPathFinder, Loader):
+    """Finds ``mmcv._ext`` where nobody else does: it stands last in ``sys.meta_path``."""
 
-    Returns:
-        Whether the stand-in is in use; False where the compiled module is there.
-    """
-    present = sys.modules.get('mmcv._ext')
-    if present is not None:
-        return isinstance(present, _MissingExtension)
-    if importlib.util.find_spec('mmcv._ext') is not None:
-        return False
-    stand_in = _MissingExtension('mmcv._ext', 'Stand-in of mmdet_dab.compat for the compiled mmcv._ext.')
-    stand_in.__spec__ = importlib.machinery.ModuleSpec('mmcv._ext', loader=None)
-    sys.modules['mmcv._ext'] = stand_in
-    return True
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name == 'mmcv._ext' else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _MissingExtension(spec.name, 'Stand-in of mmdet_dab.compat for the compiled mmcv._ext.')
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: the module answers by itself."""
+
+
+def install_ext_stand_in() -> None:
+    """Make ``mmcv.ops`` importable where ``mmcv._ext`` was not compiled; a compiled one comes first."""
+    if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
+        sys.meta_path.append(_StandInFinder())
 
 
 def has_compiled_operations() -> bool:
     """Whether mmcv's compiled operations are installed; False where the stand-in answers for them."""
-    return not install_ext_stand_in()
-
-
-def _named(function: Callable[..., Any], module: str, name: str) -> Callable[..., Any]:
-    """``function`` under another name, the way torch's unpickler looks its allowed functions up.
-
-    ``add_safe_globals`` takes a (function, name) pair only since torch 2.6; this works before as well.
-    """
-
-    def alias(*args: Any) -> Any:
-        return function(*args)
-
-    alias.__module__, alias.__name__, alias.__qualname__ = module, name, name
-    return alias
+    return not isinstance(importlib.import_module('mmcv._ext'), _MissingExtension)
 
 
 def _history_statistic(owner: Any, name: str) -> Callable[..., Any]:
@@ -152,22 +182,17 @@ def mmengine_checkpoint_types() -> tuple[Any, ...]:
 
     multiarray = importlib.import_module('numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray')
     numpy_functions = [
-        _named(function, module, function.__name__)
+        (function, f'{module}.{function.__name__}')
         for function in (multiarray._reconstruct, multiarray.scalar)
         for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
     ]
     dtypes = [type(np.dtype(kind)) for kind in ('float64', 'int64')]
-    statistic = _named(_history_statistic, 'builtins', 'getattr')
-    # codecs.encode turns text into the bytes of an array; torch 2.4 is the last that has to be told.
-    return (HistoryBuffer, np.ndarray, np.dtype, *dtypes, *numpy_functions, statistic, codecs.encode)
+    return (HistoryBuffer, np.ndarray, np.dtype, *dtypes, *numpy_functions, (_history_statistic, 'builtins.getattr'))
 
 
 def before_load_state_dict(model: nn.Module, hook: Callable[..., None]) -> None:
-    """Call ``hook(model, state_dict, …)`` before ``model`` loads weights; torch 2.5 has made this public."""
-    if hasattr(model, 'register_load_state_dict_pre_hook'):
-        model.register_load_state_dict_pre_hook(hook)
-    else:
-        model._register_load_state_dict_pre_hook(hook, with_module=True)
+    """Call ``hook(model, state_dict, …)`` before ``model`` loads weights."""
+    model.register_load_state_dict_pre_hook(hook)
 
 
 def allow_mmengine_checkpoints() -> None:

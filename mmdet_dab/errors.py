@@ -25,6 +25,14 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read, must not be read, or does not fit the model."""
 
 
+class TrainingError(RuntimeError):
+    """A training run cannot go on, although its input could be used; commands exit with 1."""
+
+
+class InstallError(UserError, ImportError):
+    """A package that is needed is missing, broken, or of a version that does not fit."""
+
+
 def listed(names: Iterable[object], at_most: int = 8) -> str:
     """The first names, and the number of the others: ``a, b and 1,200 more``; '' for none."""
     texts = [str(name) for name in names]

@@ -50,8 +50,10 @@ TASK_UTILS = PartRegistry('TASK_UTILS', 'mmdet_dab.models', 'mmdet_dab.interop')
 WEIGHT_INITIALIZERS = PartRegistry('WEIGHT_INITIALIZERS', 'mmdet_dab.models')
 DATASETS = PartRegistry('DATASETS', 'mmdet_dab.datasets')
 HOOKS = PartRegistry('HOOKS', 'mmdet_dab.hooks')
+LOOPS = PartRegistry('LOOPS', 'mmdet_dab.engine')
+DATA_SAMPLERS = PartRegistry('DATA_SAMPLERS', 'mmdet_dab.engine')
 
-REGISTRIES = (MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, DATASETS, HOOKS)
+REGISTRIES = (MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, DATASETS, HOOKS, LOOPS, DATA_SAMPLERS)
 
 
 def offer_to_mmdet() -> None:

@@ -8,7 +8,7 @@ import runpy
 import pytest
 import torch
 
-from mmdet_dab import cli
+from mmdet_dab.config import load_config
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.golden import GoldenCase
@@ -100,7 +100,7 @@ FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*
 
 
 def build(name):
-    config = cli.load_config(str(CONFIGS / name), {})
+    config = load_config(str(CONFIGS / name), {})
     config.model.backbone.init_cfg = None
     return config, MODELS.build(config.model)
 
@@ -127,7 +127,7 @@ def test_config_builds_and_predicts(name):
 @pytest.mark.parametrize('name', FILES)
 def test_config_is_a_whole_training(name):
     """The Runner finds everything it needs, and the tools the data root."""
-    config = cli.load_config(str(CONFIGS / name), {})
+    config = load_config(str(CONFIGS / name), {})
     for split in ('train', 'val', 'test'):
         assert config[f'{split}_dataloader'].dataset.pipeline
         assert config[f'{split}_cfg']
@@ -157,7 +157,7 @@ def test_variant_states_only_what_differs(name):
     base = stated['_base_']
     if not isinstance(base, str):
         return  # assembled from the files of _base_, each of which states its facts once
-    inherited = cli.load_config(str((CONFIGS / name).parent / base), {})
+    inherited = load_config(str((CONFIGS / name).parent / base), {})
     repeated = list(repetitions({key: stated[key] for key in stated if not key.startswith('_')}, inherited))
     assert not repeated
 
@@ -174,7 +174,7 @@ def repetitions(stated, inherited, path=''):
 
 
 def test_recipe_of_the_paper():
-    config = cli.load_config(str(CONFIGS / 'dab_detr_r50_50e.py'), {})
+    config = load_config(str(CONFIGS / 'dab_detr_r50_50e.py'), {})
     optimizer = config.optim_wrapper.optimizer
     assert (optimizer.lr, optimizer.weight_decay) == (1e-4, 1e-4)
     assert config.optim_wrapper.paramwise_cfg.custom_keys == {'backbone': {'lr_mult': 0.1}}
@@ -187,7 +187,7 @@ def test_recipe_of_the_paper():
 
 
 def test_data_root_alone_moves_the_data():
-    config = cli.load_config(str(CONFIGS / 'dab_detr_r50_50e.py'), {'data_root': '/elsewhere'})
+    config = load_config(str(CONFIGS / 'dab_detr_r50_50e.py'), {'data_root': '/elsewhere'})
     for split in ('train', 'val', 'test'):
         assert config[f'{split}_dataloader'].dataset.data_root.rstrip('/') == '/elsewhere'
     for split in ('val', 'test'):

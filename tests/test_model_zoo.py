@@ -7,7 +7,8 @@ import re
 import pytest
 import yaml
 
-from mmdet_dab.analysis import building, complexity
+from mmdet_dab.analysis import complexity
+from mmdet_dab.config import build_detector, load_config
 from tests.helpers.paths import CONFIGS, ROOT
 
 ROWS = {
@@ -56,7 +57,7 @@ TABLE_2 = {
 @pytest.mark.parametrize('name', ROWS)
 def test_parameters_and_multiply_adds(name):
     """At the size with the mean area, which gives the mean to half a per cent; Swin pads its windows at each size."""
-    model = building.build_detector(building.load_config(str(CONFIGS / f'{name}.py'), {}))
+    model = build_detector(load_config(str(CONFIGS / f'{name}.py'), {}))
     assert float(ROWS[name][2]) == round(sum(parameter.numel() for parameter in model.parameters()) / 1e6, 1)
     counts = complexity.count(model, {complexity.MEAN_SIZE: 1})
     found = (counts.weights.total() + counts.attention.total()) / 1e9

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import other_data
 from benchmarks.other_data import CHESSMEN, draw_chess, draw_shapes, photographs_in, touch
-from mmdet_dab.cli import UsageError
+from mmdet_dab.errors import UserError
 from mmdet_dab.data.coco import read_coco
 
 
@@ -81,5 +81,5 @@ def test_draws_the_same_twice_and_other_pictures_for_val(photographs):
 
 
 def test_a_folder_without_photographs_is_named(tmp_path):
-    with pytest.raises(UsageError, match=r'no \.jpg file in .*gone: name the folder around it with --photographs'):
+    with pytest.raises(UserError, match=r'no \.jpg file in .*gone: name the folder around it with --photographs'):
         photographs_in(tmp_path / 'gone')

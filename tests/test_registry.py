@@ -1,23 +1,29 @@
-"""The registries: our prefix resolves from everywhere, bare names are explained, mmdet keeps its own."""
+"""The registries: bare names and our prefix resolve from everywhere, and mmdet keeps its own names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import mmdet.registry
 import mmengine.registry
 import pytest
-from mmengine.registry import Registry
+from mmengine.config import Config
+from mmengine.registry import DefaultScope, Registry
 from torch import nn
 
 from mmdet_dab import registry
+from tests.helpers import tiny
 
 #: Our registry, mmdet's, and the root of both.
 FAMILIES = [
     (getattr(registry, name), getattr(mmdet.registry, name), getattr(mmengine.registry, name))
-    for name in ('MODELS', 'TASK_UTILS', 'DATASETS', 'HOOKS', 'WEIGHT_INITIALIZERS')
+    for name in ('MODELS', 'TASK_UTILS', 'WEIGHT_INITIALIZERS', 'DATASETS', 'HOOKS')
 ]
 PARTS = [(ours, mmdets, root, name) for ours, mmdets, root in FAMILIES for name in ours.module_dict]
+IDS = [part[-1] for part in PARTS]
+#: Names that mean mmdet's part without the prefix.
+OF_BOTH = ['ClassificationCost']
 
 
 @pytest.fixture
@@ -28,26 +34,50 @@ def spare_registries(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(node, '_module_dict', dict(node.module_dict))
 
 
+@pytest.fixture
+def our_scope() -> Iterator[None]:
+    """As a config has it whose ``default_scope`` is ``'mmdet_dab'``."""
+    with DefaultScope.overwrite_default_scope('mmdet_dab'):
+        yield
+
+
+def test_every_registry_of_ours_is_here():
+    assert [ours for ours, *_ in FAMILIES] == list(registry.REGISTRIES)
+
+
 def test_there_are_parts_to_look_at():
     assert any(ours is registry.MODELS for ours, *_ in PARTS)
     assert any(ours is registry.DATASETS for ours, *_ in PARTS)
 
 
-@pytest.mark.parametrize(('ours', 'mmdets', 'root', 'name'), PARTS, ids=[part[-1] for part in PARTS])
+@pytest.mark.parametrize(('ours', 'mmdets', 'root', 'name'), PARTS, ids=IDS)
 def test_every_part_resolves_by_its_prefix(ours: Registry, mmdets: Registry, root: Registry, name: str):
     part = ours.module_dict[name]
-    assert mmdets.get(f'mmdet_dab.{name}') is part
-    assert root.get(f'mmdet_dab.{name}') is part
+    for node in (ours, mmdets, root):
+        assert node.get(f'mmdet_dab.{name}') is part
+
+
+@pytest.mark.parametrize(('ours', 'mmdets', 'root', 'name'), PARTS, ids=IDS)
+def test_every_part_resolves_by_its_bare_name(ours: Registry, mmdets: Registry, root: Registry, name: str):
+    part = ours.module_dict[name]
     assert ours.get(name) is part
+    assert (mmdets.get(name) is part) == (name not in OF_BOTH)
 
 
-@pytest.mark.parametrize(('ours', 'mmdets', 'root', 'name'), PARTS, ids=[part[-1] for part in PARTS])
-def test_a_bare_name_is_mmdets_own_or_names_the_right_one(ours: Registry, mmdets: Registry, root: Registry, name: str):
-    found = mmdets.get(name)
-    if found.__module__.startswith('mmdet.'):
-        return
-    with pytest.raises(TypeError, match=rf"type='{name}' is a part of mmdet_dab: write type='mmdet_dab\.{name}'"):
-        mmdets.build(dict(type=name, any_argument=1))
+@pytest.mark.parametrize(('ours', 'mmdets', 'root', 'name'), PARTS, ids=IDS)
+@pytest.mark.usefixtures('our_scope')
+def test_every_part_resolves_in_our_scope(ours: Registry, mmdets: Registry, root: Registry, name: str):
+    for node in (ours, mmdets):
+        with node.switch_scope_and_registry(None) as found:
+            assert found.get(name) is ours.module_dict[name]
+
+
+def test_names_of_both():
+    assert registry.names_of_both() == OF_BOTH
+    theirs = mmdet.registry.TASK_UTILS.get('ClassificationCost')
+    assert theirs.__module__.startswith('mmdet.')
+    assert registry.TASK_UTILS.get('ClassificationCost').__module__.startswith('mmdet_dab.')
+    assert registry.TASK_UTILS.get('mmdet.ClassificationCost') is theirs
 
 
 def test_mmdet_keeps_its_own_names():
@@ -57,6 +87,54 @@ def test_mmdet_keeps_its_own_names():
 
     for part in (DABDETR, DABDETRHead, SinePositionalEncoding):
         assert mmdet.registry.MODELS.get(part.__name__) is part
+        assert registry.MODELS.get(part.__name__) is part
+
+
+@pytest.mark.usefixtures('our_scope')
+@pytest.mark.parametrize('name', ['ResNet', 'mmdet.ResNet', 'DetDataPreprocessor', 'Linear'])
+def test_our_registry_falls_back_to_mmdets(name: str):
+    with registry.MODELS.switch_scope_and_registry(None) as node:
+        assert node is registry.MODELS
+        assert node.get(name) is mmdet.registry.MODELS.get(name)
+        assert node.get(name) is not None
+
+
+@pytest.mark.usefixtures('our_scope')
+def test_other_registries_of_ours_fall_back_too():
+    for kind, name in (
+        ('TASK_UTILS', 'HungarianAssigner'),
+        ('DATASETS', 'CocoDataset'),
+        ('HOOKS', 'NumClassCheckHook'),
+    ):
+        assert getattr(registry, kind).get(name) is getattr(mmdet.registry, kind).get(name) is not None
+
+
+def test_unknown_names():
+    assert registry.MODELS.get('NoSuchPart') is None
+    for node in (registry.MODELS, mmdet.registry.MODELS):
+        with pytest.raises(KeyError, match='NoSuchPart'):
+            node.build(dict(type='NoSuchPart'))
+        with pytest.raises(KeyError, match=r'mmdet_dab\.NoSuchPart'):
+            node.build(dict(type='mmdet_dab.NoSuchPart'))
+
+
+@pytest.mark.usefixtures('our_scope')
+def test_a_detector_is_built_in_our_scope():
+    """The same config that is otherwise built under ``default_scope = 'mmdet'``."""
+    model = registry.MODELS.build(tiny.tiny_config())
+    names = {type(part).__module__.split('.')[0] for part in (model, model.encoder, model.bbox_head)}
+    assert names == {'mmdet_dab'}
+    assert type(model.backbone).__module__.startswith('mmdet.')
+    assert type(model.bbox_head.loss_iou).__module__.startswith('mmdet.')
+
+
+def test_the_scope_can_stand_in_a_config(tmp_path):
+    from mmengine.runner import Runner
+
+    config = Config(dict(model=tiny.tiny_config(), work_dir=str(tmp_path), default_scope='mmdet_dab'))
+    runner = Runner.from_cfg(config)
+    assert type(runner.model).__module__.startswith('mmdet_dab.')
+    assert type(runner.model.backbone).__module__.startswith('mmdet.')
 
 
 @pytest.mark.usefixtures('spare_registries')
@@ -66,13 +144,15 @@ def test_the_same_name_in_both_is_no_clash():
         pass
 
     mmdets = mmdet.registry.MODELS.get('DABDETR')
-    registry.add_signposts()
+    registry.offer_to_mmdet()
     assert mmdet.registry.MODELS.get('DABDETR') is mmdets
     assert mmdet.registry.MODELS.get('mmdet_dab.DABDETR') is Ours
+    assert registry.names_of_both() == [*OF_BOTH, 'DABDETR']
 
 
 @pytest.mark.usefixtures('spare_registries')
-def test_a_part_of_ours_is_built_inside_one_of_mmdet_and_the_other_way_round():
+@pytest.mark.parametrize('prefix', ['', 'mmdet_dab.'])
+def test_a_part_of_ours_is_built_inside_one_of_mmdet_and_the_other_way_round(prefix: str):
     @registry.MODELS.register_module()
     class Inner(nn.Module):
         def __init__(self, child: dict[str, Any] | None = None) -> None:
@@ -85,28 +165,22 @@ def test_a_part_of_ours_is_built_inside_one_of_mmdet_and_the_other_way_round():
             super().__init__()
             self.child = mmdet.registry.MODELS.build(child)
 
-    # mmdet's -> ours -> mmdet's, which resolves without a prefix under default_scope = 'mmdet'.
-    config = dict(type='Outer', child=dict(type='mmdet_dab.Inner', child=dict(type='FocalLoss', use_sigmoid=True)))
+    registry.offer_to_mmdet()
+    # mmdet's -> ours -> mmdet's.
+    config = dict(type='Outer', child=dict(type=f'{prefix}Inner', child=dict(type='FocalLoss', use_sigmoid=True)))
     built = mmdet.registry.MODELS.build(config)
     assert isinstance(built.child, Inner)
     assert type(built.child.child).__name__ == 'FocalLoss'
     assert type(built.child.child).__module__.startswith('mmdet.')
 
 
-def test_an_unknown_name_under_our_prefix_is_a_key_error():
-    with pytest.raises(KeyError, match=r'mmdet_dab\.NoSuchPart'):
-        mmdet.registry.MODELS.build(dict(type='mmdet_dab.NoSuchPart'))
-
-
 @pytest.mark.usefixtures('spare_registries')
-def test_signposts_can_be_added_again_for_new_parts():
-    registry.add_signposts()
-
+def test_new_parts_can_be_offered_again():
     @registry.TASK_UTILS.register_module()
     class NewMatcher:
         pass
 
-    registry.add_signposts()
-    with pytest.raises(TypeError, match=r"write type='mmdet_dab\.NewMatcher'"):
-        mmdet.registry.TASK_UTILS.build(dict(type='NewMatcher'))
     assert mmdet.registry.TASK_UTILS.get('mmdet_dab.NewMatcher') is NewMatcher
+    registry.offer_to_mmdet()
+    registry.offer_to_mmdet()
+    assert mmdet.registry.TASK_UTILS.get('NewMatcher') is NewMatcher

@@ -1,15 +1,16 @@
-"""Studies: each can be trained, what is finished is kept, and the tables say what the curves say."""
+"""Studies: each run can be trained, finished runs are kept, and tables agree with the curves."""
 
 import json
 import os
+import re
 
 import pytest
 from matplotlib import pyplot
 from mmdet.registry import TRANSFORMS
 
 from benchmarks import training
-from benchmarks.training import Study, at, machines, same_steps, spread, table, take
-from mmdet_dab.cli import UsageError
+from benchmarks.training import Study, at, machines, same_steps, slug, spread, table, take
+from mmdet_dab.errors import UserError
 from mmdet_dab.registry import MODELS
 
 STUDIES = sorted(path.stem for path in training.STUDIES.glob('*.py'))
@@ -48,7 +49,7 @@ def curve(*points):
 def keep(study, run, seed, *points, machine='A machine, 1 threads, 60 GFLOPS in a product; Python'):
     file = study.file(run, seed)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({'run': run, 'seed': seed, 'curve': curve(*points), 'machine': machine}))
+    file.write_text(json.dumps({'label': run, 'seed': seed, 'curve': curve(*points), 'machine': machine}))
 
 
 @pytest.mark.parametrize(('name', 'run'), RUNS, ids=[f'{name}: {run}' for name, run in RUNS])
@@ -78,7 +79,7 @@ def test_a_run_leaves_its_curve(study):
     assert list(study.missing(['one'], [0, 1])) == [('one', 1)]
 
 
-def test_what_is_missing_comes_seed_by_seed(study):
+def test_missing_runs_come_seed_by_seed(study):
     keep(study, 'two', 0, (1, 0.1))
     assert list(study.missing(list(study.runs), study.seeds)) == [('one', 0), ('one', 1), ('two', 1)]
 
@@ -128,11 +129,11 @@ def test_two_processes_do_not_train_the_same_run(tmp_path):
     assert lock.read_text() == str(os.getpid())
 
 
-def test_unknown_names_end_in_a_sentence(study, monkeypatch):
-    with pytest.raises(UsageError, match=r'no study .*nothing\.py; there are: tiny'):
+def test_unknown_names_are_refused(study, monkeypatch):
+    with pytest.raises(UserError, match=r'nothing\.py: .* tiny'):
         Study('nothing')
     monkeypatch.setattr('sys.argv', ['training', 'tiny', '--only', 'three'])
-    with pytest.raises(UsageError, match='--only three: not in study tiny'):
+    with pytest.raises(UserError, match=r'--only three: .*one, two'):
         training.main()
 
 
@@ -153,3 +154,39 @@ def test_runs_of_unlike_machines_are_drawn_over_steps(study, tmp_path, threads, 
     training.plot(study, tmp_path / 'plot.png')
     assert pyplot.gcf().axes[0].get_xlabel() == label
     pyplot.close()
+
+
+# --- Files of results
+
+
+def test_labels_become_file_names():
+    assert slug('N(0, 1), as released') == 'n-0-1-as-released'
+    assert slug('7 + temperature 20') == '7-temperature-20'
+    assert slug('learning rate 5e-4') == 'learning-rate-5e-4'
+
+
+@pytest.mark.parametrize('name', STUDIES)
+def test_every_result_has_a_plain_file_name_and_its_label(name):
+    study = Study(name)
+    assert len({slug(run) for run in study.runs}) == len(study.runs)
+    for file in (training.RESULTS / name).glob('*'):
+        assert re.fullmatch(r'[a-z0-9.-]+-\d+\.json', file.name)
+        result = json.loads(file.read_text())
+        assert result['label'] in study.runs, file
+        assert study.file(result['label'], result['seed']) == file
+
+
+def test_a_finished_study_prints_its_table(study, monkeypatch, capsys):
+    for run in study.runs:
+        for seed in study.seeds:
+            keep(study, run, seed, (1, 0.1), (2, 0.2))
+    monkeypatch.setattr('sys.argv', ['training', 'tiny'])
+    training.main()
+    printed = capsys.readouterr().out
+    assert table(study) in printed
+    assert 'missing' not in printed
+
+
+def test_what_is_missing_after_a_failed_run_is_named(study):
+    keep(study, 'one', 0, (1, 0.1))
+    assert training.report(study, ['one'], [0, 1]).endswith('one, seed 1')

@@ -8,7 +8,9 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='coco/bbox_mAP', rule='greater'),
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=3, save_best='coco/bbox_mAP', rule='greater'),
+    # What comes from a checkpoint is data, and of this training run.
+    resume=dict(type='ResumeHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # Truth left, prediction right: about ten images for a validation on COCO; lower it for a smaller set.
     visualization=dict(type='DetVisualizationHook', draw=True, interval=500, score_thr=0.3),

@@ -26,7 +26,7 @@ model = dict(
     bbox_head=dict(selection=dict(max_per_img=50)),
 )
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)
+train_cfg = dict(type='ResumableIterLoop', max_iters=max_iters, val_interval=1000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

@@ -1,8 +1,9 @@
-"""What a detector is made of: its parts as its config names them, and where the class of each comes from.
+"""What a detector is made of: its parts as its config names them, and where the class of each comes
+from.
 
-A part is what the config describes by a dict of its own: a decoder's layers are parts, the linear layers in an
-attention are not, they belong to the attention's line. Settings are those that the config states; what it leaves to a
-class is in the docstring of that class.
+A part is what the config describes by a dict of its own: a decoder's layers are parts, the linear
+layers in an attention are not, they belong to the attention's line. Settings are those that the
+config states; what it leaves to a class is in the docstring of that class.
 """
 
 from __future__ import annotations
@@ -82,7 +83,9 @@ class _Walk:
         self._parameters = parameters
 
     def part(self, name: str, path: str, built: Any, config: Mapping[str, Any]) -> Part:
-        """What ``config`` describes: ``built``, which is the module at ``path``, another object, or unknown (None)."""
+        """What ``config`` describes: ``built``, which is the module at ``path``, another object, or
+        unknown (None).
+        """
         settings: dict[str, str] = {}
         parts: list[Part] = []
         for key, value in config.items():
@@ -122,7 +125,8 @@ def _typed(value: Any) -> bool:
 
 
 def _attribute(built: Any, key: str) -> tuple[str, Any]:
-    """The attribute for which a config has ``key``: ``neck``, ``layers`` for ``layer``, ``ffn`` for ``ffn_cfg``.
+    """The attribute for which a config has ``key``: ``neck``, ``layers`` for ``layer``, ``ffn`` for
+    ``ffn_cfg``.
 
     Returns:
         its name and what it holds, or ``key`` and None.
@@ -166,7 +170,9 @@ def format_value(value: Any) -> str:
 
 
 def format_parts(whole: Part) -> str:
-    """A line for every part, indented under the part it belongs to; equal neighbours share one, as ``5 × Layer``."""
+    """A line for every part, indented under the part it belongs to; equal neighbours share one, as
+    ``5 × Layer``.
+    """
     rows = [
         ('  ' * depth + name, f'{number} × {part.kind}' if number > 1 else part.kind, part.origin, millions, settings)
         for depth, name, number, part in _lines([whole])

@@ -30,7 +30,7 @@ COLUMNS, TRAIN_IMAGES, VAL_IMAGES = 4, 8, 4
 MOST_NAMES = 10
 MOST_IN_LEGEND = 26
 #: More boxes than these are not drawn: they would hide the image, and take minutes.
-MOST_BOXES = 500
+MOST_BOXES = 200
 #: Of a name, as a fraction of the image's height; it stands inside of a box that begins higher.
 NAME_HEIGHT = 0.05
 

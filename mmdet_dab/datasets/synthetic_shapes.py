@@ -125,14 +125,18 @@ class SyntheticShapes(BaseDetDataset):
         filter_cfg: ``dict(filter_empty_gt=True)`` drops pictures without objects (there are some if
             ``num_objects`` starts at 0), ``min_size`` those with a shorter side below it. As in
             mmdet's other data sets it has no effect with ``test_mode``.
-        indices, serialize_data, pipeline, test_mode, lazy_init, max_refetch: As in
-            :class:`mmengine.dataset.BaseDataset`. The pipeline receives the picture in ``img`` (uint8,
-            (H, W, 3), BGR), so it starts with ``mmdet.LoadImageFromNDArray``.
+        indices: As in :class:`mmengine.dataset.BaseDataset`; so are the others that follow.
+        serialize_data: See there.
+        pipeline: See there. It receives the image in ``img`` (uint8, (H, W, 3), BGR), so it starts
+            with ``LoadImageFromNDArray``.
+        test_mode: See there.
+        lazy_init: See there.
+        max_refetch: See there.
 
     Raises:
         ValueError: A parameter is out of its range, or the filter leaves no picture.
 
-    Example:
+    Examples:
         >>> import mmdet_dab
         >>> from mmdet.registry import DATASETS
         >>> meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'instances')

@@ -16,8 +16,10 @@ from mmdet_dab.models.decoder_layer import DecoderLayer
 from mmdet_dab.models.deformable_attention import DeformableCellAttention, DeformableCrossAttention
 from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
+from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
 from mmdet_dab.models.head import SetPredictionHead
+from mmdet_dab.models.imagenet_wheel import ImageNetWheel
 from mmdet_dab.models.init import BoxesAtReferences, DirectedAttention, UnitPositionScale
 from mmdet_dab.models.layers import FeedForward
 from mmdet_dab.models.losses import SigmoidFocalLoss
@@ -46,6 +48,7 @@ from mmdet_dab.models.structures import (
     Queries,
     QueryPosition,
 )
+from mmdet_dab.models.timm_backbone import TimmBackbone
 from mmdet_dab.models.tokenizer import ImageTokenizer
 
 __all__ = [
@@ -75,6 +78,7 @@ __all__ = [
     'DetachedAnchorUpdate',
     'DilatedResNet',
     'DirectedAttention',
+    'EfficientNetLite',
     'EncoderLayer',
     'FeedForward',
     'FocalCost',
@@ -82,6 +86,7 @@ __all__ = [
     'GIoUCost',
     'GridAnchors',
     'HungarianMatcher',
+    'ImageNetWheel',
     'ImageTokenizer',
     'ImageTokens',
     'LayerScale',
@@ -101,6 +106,7 @@ __all__ = [
     'SinePositionalEncoder',
     'SizeModulation',
     'SoftmaxScores',
+    'TimmBackbone',
     'TransformerDecoder',
     'TransformerEncoder',
     'UniformAnchors',

@@ -34,6 +34,7 @@ class Contract:
         place: the one place that the part is made for, such as ``'decoder self-attention'``.
         class_tensors: names of the part's parameters with a row for every class, which
             fine-tuning on other classes selects by name.
+        masks_padding: whether a backbone takes the padding of the batch beside the images.
         gives: what changes on the way through the part, such as points from learned positions.
     """
 
@@ -50,13 +51,14 @@ class Contract:
     denoising: bool | None = None
     place: str | None = None
     class_tensors: tuple[str, ...] = ()
+    masks_padding: bool = False
     gives: Contract | None = None
 
     def facts(self) -> Iterator[tuple[str, Any]]:
         """What is compared: (name, value), in the order of the attributes."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ('place', 'class_tensors', 'gives') and value is not None:
+            if field.name not in ('place', 'class_tensors', 'masks_padding', 'gives') and value is not None:
                 yield field.name, value
 
 

@@ -48,8 +48,8 @@ class SetPredictionHead(BaseModule):
         loss_bbox: config of a box loss on (cx, cy, w, h) in 0..1.
         loss_iou: config of a box loss on (x1, y1, x2, y2) in 0..1.
         matcher: config of the matcher.
-        class_scores: config of what logits mean (``class_scores.py``); None: a sigmoid each.
-        selection: config of what chooses among the predictions (``selection.py``); None: the best 300.
+        class_scores: config of what logits mean (``class_scores.py``).
+        selection: config of what chooses among the predictions (``selection.py``).
         per_layer: which branches are not shared by the decoder layers, of ``'class'`` and ``'box'``
             (paper, appendix; both in Deformable DETR).
         num_layers: decoder layers L, for ``per_layer``.
@@ -65,8 +65,8 @@ class SetPredictionHead(BaseModule):
         loss_bbox: dict,
         loss_iou: dict,
         matcher: dict,
-        class_scores: dict | None = None,
-        selection: dict | None = None,
+        class_scores: dict,
+        selection: dict,
         per_layer: Sequence[Literal['class', 'box']] = (),
         num_layers: int = 6,
         embed_dims: int = 256,
@@ -82,11 +82,10 @@ class SetPredictionHead(BaseModule):
         self.loss_cls = MODELS.build(loss_cls)
         self.loss_bbox = MODELS.build(loss_bbox)
         self.loss_iou = MODELS.build(loss_iou)
+        self.class_scores = MODELS.build(dict(dict(num_classes=num_classes), **class_scores))
         self.matcher = TASK_UTILS.build(matcher)
-        scores = dict(type='mmdet_dab.SigmoidScores') if class_scores is None else class_scores
-        self.class_scores = MODELS.build(dict(dict(num_classes=num_classes), **scores))
         self.check_loss()
-        self.selection = MODELS.build(selection or dict(type='mmdet_dab.BestPredictions'))
+        self.selection = MODELS.build(selection)
         class_branch = nn.Linear(embed_dims, self.class_scores.num_logits)
         shared = 'class' not in per_layer
         self.class_branch = class_branch if shared else None

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from mmengine.analysis import FlopAnalyzer
 from torch import Tensor, nn
 
-from mmdet_dab import cli
-from mmdet_dab.analysis import building, complexity
+from mmdet_dab.analysis import complexity
+from mmdet_dab.config import build_detector, load_config
+from mmdet_dab.errors import UserError
 from mmdet_dab.models import attention
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
-from tests.helpers.commands import run_main, run_tool
+from tests.helpers.commands import call, run_tool
 from tests.helpers.paths import CONFIGS
 from tests.helpers.tiny_task import MODEL
 
@@ -329,7 +330,7 @@ MORE_OF_R101 = 17 * (1024 * 256 + 9 * 256 * 256 + 256 * 1024) * CELLS
 def measured() -> dict[str, complexity.Row]:
     result = {}
     for name, (config, *_) in TABLE_2.items():
-        model = building.build_detector(building.load_config(str(CONFIGS / f'{config}.py'), {}))
+        model = build_detector(load_config(str(CONFIGS / f'{config}.py'), {}))
         result[name] = complexity.tabulate(model, complexity.count(model, {complexity.MEAN_SIZE: 1}))
     return result
 
@@ -359,7 +360,7 @@ def test_the_documentation_states_these_figures(measured):
 
 
 def test_mean_size_stands_for_the_100_pictures():
-    pictures = complexity.FIRST_100_PICTURES
+    pictures = complexity.FIRST_100_IMAGES
     assert sum(pictures.values()) == 100
     for height, width in pictures:
         assert height == 800 <= width <= 1333 or (width == 1333 and height < 800)
@@ -387,7 +388,7 @@ def test_tool_prints_the_table_and_writes_exact_numbers(tmp_path: Path):
     result = run_tool('analysis/complexity.py', *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / 'counts.json').read_text())
-    model = building.build_detector(building.load_config(str(MODEL), {}))
+    model = build_detector(load_config(str(MODEL), {}))
     expected = complexity.tabulate(model, complexity.count(model, {SIZE: 1}))
     assert report['parameters'] == sum(parameter.numel() for parameter in model.parameters())
     assert report['multiply_adds'] == expected.multiply_adds
@@ -400,11 +401,11 @@ def test_tool_prints_the_table_and_writes_exact_numbers(tmp_path: Path):
     assert f'it would be {(expected.multiply_adds - expected.attention) / 1e9:.3f} G' in result.stdout
 
 
-def test_tool_counts_a_config_of_mmdet(tmp_path: Path, monkeypatch):
+def test_tool_counts_a_config_of_mmdet(tmp_path: Path):
     """mmdet's DETR: 41M parameters in its paper (40.6 without the batch norms' and with 91 classes)."""
     output = tmp_path / 'detr.json'
     config = 'mmdet::detr/detr_r50_8xb2-150e_coco.py'
-    run_main('complexity', config, '--shape', 64, 96, '--json', output, monkeypatch=monkeypatch)
+    call('complexity', config, '--shape', 64, 96, '--json', output)
     report = json.loads(output.read_text())
     assert report['parameters'] == pytest.approx(41e6, rel=0.02)
     parts = {row['name']: row for row in report['rows']}
@@ -424,5 +425,5 @@ def test_tool_counts_a_config_of_mmdet(tmp_path: Path, monkeypatch):
 )
 def test_tool_refuses_with_a_sentence(arguments, message, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(cli.UsageError, match=message):
-        run_main('complexity', MODEL, *arguments, monkeypatch=monkeypatch)
+    with pytest.raises(UserError, match=message):
+        call('complexity', MODEL, *arguments)

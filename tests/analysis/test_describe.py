@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmdet_dab import cli
-from mmdet_dab.analysis import building, structure
+from mmdet_dab.analysis import structure
+from mmdet_dab.config import build_detector, load_config
+from mmdet_dab.errors import UserError
 from tests.helpers import my_parts, tiny
-from tests.helpers.commands import run_main, run_tool
+from tests.helpers.commands import call, run_tool
 from tests.helpers.paths import CONFIGS
 from tests.helpers.tiny_task import MODEL
 
@@ -23,7 +24,7 @@ YOURS = f'yours: {os.path.relpath(my_parts.__file__)}'
 def describe(**overrides) -> structure.Part:
     """The tiny detector with overrides."""
     cfg = Config(dict(model=tiny.tiny_config(**overrides)))
-    return structure.describe(building.build_detector(cfg), cfg)
+    return structure.describe(build_detector(cfg), cfg)
 
 
 def lines(text: str) -> list[list[str]]:
@@ -75,7 +76,7 @@ def test_tree_of_the_tiny_detector():
 def test_parts_hold_all_parameters():
     """What is in no part of the model would go unseen."""
     cfg = Config(dict(model=tiny.tiny_config()))
-    model = building.build_detector(cfg)
+    model = build_detector(cfg)
     whole = structure.describe(model, cfg)
     total = sum(parameter.numel() for parameter in model.parameters())
     assert whole.parameters == sum(part.parameters for part in whole.parts) == total
@@ -121,8 +122,8 @@ def test_a_part_of_yours_is_named_with_its_file():
 
 def test_detector_of_mmdet():
     """Its configs name no types in the transformer; the query embeddings are in no config at all."""
-    cfg = building.load_config('mmdet::detr/detr_r50_8xb2-150e_coco.py', {})
-    whole = structure.describe(building.build_detector(cfg), cfg)
+    cfg = load_config('mmdet::detr/detr_r50_8xb2-150e_coco.py', {})
+    whole = structure.describe(build_detector(cfg), cfg)
     assert (whole.kind, whole.origin) == ('DETR', 'mmdet')
     layer = find(whole, 'decoder/layers.5')
     assert (layer.kind, layer.origin) == ('DetrTransformerDecoderLayer', 'mmdet')
@@ -137,7 +138,7 @@ def test_detector_of_mmdet():
 def test_shared_parameters_count_for_the_first_part():
     """A matrix of the decoder that is the encoder's: 32 · 32."""
     cfg = Config(dict(model=tiny.tiny_config()))
-    model = building.build_detector(cfg)
+    model = build_detector(cfg)
     before = structure.describe(model, cfg)
     model.decoder.layers[1].self_attention.value.weight = model.encoder.layers[0].self_attention.value.weight
     after = structure.describe(model, cfg)
@@ -149,16 +150,16 @@ def test_shared_parameters_count_for_the_first_part():
 
 def test_a_type_that_is_in_no_registry_is_no_error():
     cfg = Config(dict(model=tiny.tiny_config()))
-    model = building.build_detector(cfg)
+    model = build_detector(cfg)
     cfg.model.neck.extra = dict(type='Nowhere', size=3)
     part = find(structure.describe(model, cfg), 'neck/extra')
     assert part == structure.Part('extra', 'Nowhere', 'not found', 0, {'size': '3'}, ())
 
 
 def test_building_a_description_changes_no_config():
-    cfg = building.load_config('mmdet::detr/detr_r50_8xb2-150e_coco.py', {})
+    cfg = load_config('mmdet::detr/detr_r50_8xb2-150e_coco.py', {})
     before = cfg.model.to_dict()
-    building.build_detector(cfg)
+    build_detector(cfg)
     assert cfg.model.to_dict() == before
 
 
@@ -234,8 +235,8 @@ def test_tool_prints_every_part(tmp_path: Path):
     assert first.split()[:3] == ['model', 'ComposedDETR', 'ours']
 
 
-def test_tool_compares_two(monkeypatch, capsys):
-    run_main('describe', PLAIN, CONFIGS / 'dab_detr_r50_3pat_50e.py', monkeypatch=monkeypatch)
+def test_tool_compares_two(capsys):
+    call('describe', PLAIN, CONFIGS / 'dab_detr_r50_3pat_50e.py')
     title, _, _, *found = capsys.readouterr().out.splitlines()
     assert title == f'{PLAIN} → {CONFIGS / "dab_detr_r50_3pat_50e.py"}'
     assert [line.split() for line in found] == [
@@ -244,21 +245,21 @@ def test_tool_compares_two(monkeypatch, capsys):
     ]
 
 
-def test_tool_says_when_nothing_differs(monkeypatch, capsys):
-    run_main('describe', PLAIN, CONFIGS / 'dab_detr_r50_12e.py', monkeypatch=monkeypatch)
+def test_tool_says_when_nothing_differs(capsys):
+    call('describe', PLAIN, CONFIGS / 'dab_detr_r50_12e.py')
     assert capsys.readouterr().out.endswith('describe the same detector.\n')
 
 
 @pytest.mark.parametrize(
     ('config', 'message'),
     [
-        ('missing.py', r'config missing\.py does not exist'),
+        ('missing.py', r'config missing\.py'),
         ('nobody::detr.py', r"config nobody::detr\.py: there is no installed package 'nobody'"),
-        ('mmdet::missing.py', r'missing\.py does not exist'),
+        ('mmdet::missing.py', r'config mmdet::missing\.py'),
         (CONFIGS / '_base_/default_runtime.py', r"default_runtime\.py has no 'model'"),
     ],
 )
 def test_tool_refuses_with_a_sentence(config, message, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(cli.UsageError, match=message):
-        run_main('describe', config, monkeypatch=monkeypatch)
+    with pytest.raises(UserError, match=message):
+        call('describe', config)

@@ -2,92 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
-from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
-from torch import Tensor, nn
 
 from mmdet_dab.checkpoints import CheckpointError, recognise
 from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
 from mmdet_dab.checkpoints.huggingface_export import config as huggingface_config
 from mmdet_dab.checkpoints.huggingface_export import export
 from mmdet_dab.registry import MODELS
-from tests.helpers import tiny
 from tests.helpers.golden import make_weight
+from tests.helpers.huggingface import assert_same, build_ours, build_theirs
 from tests.helpers.paths import CONFIGS
 
-#: Of a tiny detector: a ResNet of four stages, boxes at temperature 10000, σ⁻¹ clamped at 1e-5, as their code has it.
-THEIR_WAY: dict[str, Any] = dict(
-    backbone=dict(num_stages=4, strides=(1, 2, 2, 2), dilations=(1, 1, 1, 1), out_indices=(3,)),
-    neck=dict(in_channels=[64]),
-    positional_encoder=dict(box_temperature=10000),
-    encoder=dict(num_layers=2),
-    decoder=dict(anchor_update=dict(eps=1e-5)),
-    bbox_head=dict(eps=1e-5),
-)
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(1333, 800), keep_ratio=True)]
-
-
-def build_ours(**overrides: Any) -> nn.Module:
-    config = Config(copy.deepcopy(THEIR_WAY))
-    config.merge_from_dict(overrides)
-    return tiny.build(**config)
-
-
-def build_theirs(**settings: Any) -> nn.Module:
-    """Their detector of the same size, with weights by their names and statistics of batch norm that count."""
-    from transformers import DabDetrConfig, DabDetrForObjectDetection, ResNetConfig
-
-    resnet = ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16, 32, 64], depths=[2, 2, 2, 2], layer_type='basic', out_features=['stage4']
-    )
-    model = DabDetrForObjectDetection(
-        DabDetrConfig(
-            backbone_config=resnet,
-            use_timm_backbone=False,
-            use_pretrained_backbone=False,
-            hidden_size=tiny.WIDTH,
-            num_queries=7,
-            num_labels=3,
-            encoder_layers=2,
-            encoder_ffn_dim=512,
-            decoder_layers=3,
-            decoder_ffn_dim=512,
-            **settings,
-        )
-    )
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            name = name.replace('decoder.bbox_embed', 'bbox_predictor')  # one tensor under two names
-            name = name.replace('normalization.weight', 'backbone.norm.weight')
-            tensor.copy_(torch.from_numpy(make_weight(name, list(tensor.shape))))
-        model.model.query_refpoint_embeddings.weight.normal_(generator=torch.Generator().manual_seed(1))
-    return model.eval()
-
-
-def outputs(ours: nn.Module, theirs: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Logits and boxes of the last layer, of both, for two pictures of which one is padded."""
-    pictures, samples = tiny.batch()
-    mask = torch.zeros(len(samples), *pictures.shape[2:], dtype=torch.long)
-    for row, sample in zip(mask, samples, strict=True):
-        row[: sample.img_shape[0], : sample.img_shape[1]] = 1
-    with torch.no_grad():
-        logits, boxes = ours(pictures, samples, mode='tensor')
-        expected = theirs(pictures, mask)
-    assert (boxes[-1] - boxes[0]).abs().max() > 1e-2, 'the layers do nothing'
-    return [(logits[-1], expected.logits), (boxes[-1], expected.pred_boxes)]
-
-
-def assert_same(ours: nn.Module, theirs: nn.Module) -> None:
-    for found, expected in outputs(ours, theirs):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-
-
 VARIANTS = {
     'plain': (dict(), dict()),
     'patterns': (dict(num_patterns=3), dict(query_generator=dict(num_patterns=3))),
@@ -147,8 +78,8 @@ def test_ours_computes_the_same_there(variant, tmp_path):
         assert name.endswith('num_batches_tracked') or torch.equal(back[name], tensor), name
 
 
-def test_pictures_are_prepared_as_in_the_test(tmp_path):
-    """mmdet normalises pictures in 0..255, Hugging Face such in 0..1: 123.675 / 255 = 0.485."""
+def test_images_are_prepared_as_in_the_test(tmp_path):
+    """mmdet normalises images in 0..255, Hugging Face in 0..1: 123.675 / 255 = 0.485."""
     ours = build_ours()
     export(tmp_path, ours, ours.state_dict(), None, PIPELINE)
     settings = json.loads((tmp_path / 'preprocessor_config.json').read_text())
@@ -184,15 +115,15 @@ def test_dc5_is_written_for_timm():
 REFUSED = {
     'positional_encoder.box_temperature is 20': dict(positional_encoder=dict(box_temperature=20)),
     'positional_encoder.offset is 0.5': dict(positional_encoder=dict(offset=0.5)),
-    'decoder.positional_query.size_modulation.reference_size.type is None': dict(
-        decoder=dict(positional_query=dict(modulate_size=False))
+    'decoder.positional_query.size_modulation.type is None': dict(
+        decoder=dict(positional_query=dict(size_modulation=None))
     ),
-    'decoder.positional_query.position_scale.layers.1.out_features is 1': dict(
-        decoder=dict(positional_query=dict(position_scale='scalar'))
+    "decoder.positional_query.position_scale.type is 'ScalarScale'": dict(
+        decoder=dict(positional_query=dict(position_scale=dict(_delete_=True, type='ScalarScale')))
     ),
     'decoder.anchor_update.type is None': dict(decoder=dict(anchor_update=None)),
     'decoder.norm.type is ': dict(decoder=dict(final_norm=False)),
-    'bbox_head.box_branches.1.type is ': dict(bbox_head=dict(box_branch_per_layer=3)),
+    'bbox_head.box_branches.1.type is ': dict(bbox_head=dict(per_layer=('box',))),
     'neck.convs.0.with_norm is True': dict(neck=dict(norm_cfg=dict(_delete_=True, type='GN', num_groups=4))),
     'backbone.deep_stem is True': dict(backbone=dict(deep_stem=True)),
     'backbone.strides is (1, 2, 2, 1)': dict(backbone=dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))),
@@ -200,7 +131,7 @@ REFUSED = {
         backbone=dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,)),
         neck=dict(in_channels=[32]),
     ),
-    'has no equal of this detector: ': dict(encoder=dict(num_layers=0, position_scale=False)),
+    'has no equal of this detector: ': dict(encoder=dict(num_layers=0, position_scale=None)),
 }
 
 

@@ -1,16 +1,16 @@
-"""Tools, run as a user does or within the test's own process."""
+"""Commands, run as a user does or within the test's own process."""
 
 from __future__ import annotations
 
-import importlib.util
+import argparse
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from mmdet_dab import cli, commands
 from tests.helpers.paths import ROOT
 
 
@@ -23,18 +23,38 @@ def run_tool(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-def load_tool(name: str) -> ModuleType:
-    """The module of a script in ``tools``, e.g. ``train`` or ``analysis/describe``."""
-    spec = importlib.util.spec_from_file_location(f'tool_{Path(name).name}', ROOT / 'tools' / f'{name}.py')
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
+def call(name: str, *arguments: object) -> None:
+    """Run a command in this process; errors come through as they are raised."""
+    module = commands.load(name)
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    module.run(parser.parse_args([str(argument) for argument in arguments]))
 
 
-def run_main(name: str, *arguments: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Call ``main`` of a script in ``tools/analysis``; errors come through as they are raised."""
-    tool = load_tool(f'analysis/{name}')
-    monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
-    tool.main()
+class Commands:
+    """Runs commands in this process, with the exit codes and messages of the console command."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self.capfd = capfd
+        monkeypatch.setattr(sys, 'path', list(sys.path))
+        monkeypatch.delenv('MMDET_DAB_TRACEBACK', raising=False)
+        for variable in ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'):
+            monkeypatch.setenv(variable, '0')  # so that what the command sets is undone
+
+    def __call__(self, *arguments: object) -> str:
+        """What it prints on stdout and stderr; it must succeed."""
+        self.capfd.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        read = self.capfd.readouterr()
+        assert code == 0, read.err
+        return read.out + read.err
+
+    def error(self, *arguments: object, code: int = 2) -> str:
+        """The message that it ends with, which is the last line."""
+        self.capfd.readouterr()
+        assert cli.main([str(argument) for argument in arguments]) == code
+        error = self.capfd.readouterr().err
+        assert 'Traceback' not in error
+        line = error.splitlines()[-1]
+        assert line.startswith('error: ')
+        return line

@@ -39,6 +39,9 @@ def shrunk(config: Config) -> ConfigDict:
     width = 256 if model.type == 'DINO' else WIDTH
     sizes = dict(embed_dims=width, num_layers=2, num_queries=7, num_classes=3, max_per_img=5, num_feats=width // 2)
     replace_everywhere(model, **sizes, hidden_dims=64, feedforward_channels=64)
+    queries = model.get('query_generator')
+    if queries is not None:  # a part of ours, whose number is a default
+        queries.get('generator', queries).num_queries = 7
     levels = len(model.neck.in_channels)
     config = Config(dict(model=model))
     config.merge_from_dict(dict(model=dict(backbone=BACKBONE)))

@@ -57,7 +57,7 @@ val_evaluator = dict(type='CocoMetric', ann_file=data_root + 'annotations/all.js
 test_evaluator = val_evaluator
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-4))
 param_scheduler = [dict(type='MultiStepLR', milestones=[1], by_epoch=True)]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=1, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 default_hooks = dict(logger=dict(interval=1), visualization=dict(interval=2, score_thr=0.0))

@@ -13,7 +13,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from mmdet_dab import cli
+from mmdet_dab.config import load_config
+from mmdet_dab.launch import build_runner
 from tests.helpers import tiny
 from tests.helpers.tiny_task import CLASSES, make_task
 
@@ -51,7 +52,7 @@ def pipeline_with(*transforms: dict, last: Sequence[dict] = ()) -> dict:
 def config_of(folder: Path, **overrides: Any) -> Config:
     """A training of 12 steps of two pictures, judged after every sixth, with a checkpoint after every fourth step."""
     task = make_task(folder)
-    config = cli.load_config(str(task.config), {'data_root': str(task.data_root)})
+    config = load_config(str(task.config), {'data_root': str(task.data_root)})
     # Six pictures in the order of their names, 0 and 1, 2 and 3, 4 and 5.
     config.train_dataloader.sampler.shuffle = False
     config.model = tiny.tiny_config(bbox_head=dict(num_classes=len(CLASSES)))
@@ -101,4 +102,4 @@ def alarms_of(folder: Path, **overrides: Any) -> list[str]:
 def build(config: Config, launcher: str = 'none') -> Runner:
     """The Runner; one thread."""
     torch.set_num_threads(1)
-    return cli.build_runner(config, launcher)
+    return build_runner(config, launcher)

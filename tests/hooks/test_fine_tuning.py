@@ -12,9 +12,9 @@ from mmdet.evaluation import get_classes
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from mmdet_dab import cli
 from mmdet_dab.checkpoints import CheckpointError, read_checkpoint
 from mmdet_dab.checkpoints.class_rows import class_tensors, fit_classes, select_rows
+from mmdet_dab.config import load_config
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.tiny_task import make_task
@@ -33,7 +33,7 @@ def save(path: Path, state: dict, classes: tuple[str, ...] | None) -> Path:
 
 def load(tmp_path: Path, checkpoint: Path, classes: tuple[str, ...] = CLASSES, **model) -> tuple[Runner, dict, list]:
     """Load into the tiny model for ``classes`` as the Runner does; the runner, its start, and the log."""
-    config = cli.load_config(str(cli_config(tmp_path)), {})
+    config = load_config(str(cli_config(tmp_path)), {})
     config.model = tiny.tiny_config(bbox_head=dict(num_classes=len(classes)), **model)
     config.work_dir = str(tmp_path / 'work')
     runner = Runner.from_cfg(config)
@@ -166,7 +166,7 @@ def test_a_test_alone_wants_all_weights(tmp_path, pretrained, quiet_runner, eval
     """A training begins with some weights at random, and says so; a test would report their AP."""
     state = read_checkpoint(pretrained)['state_dict']
     half = save(tmp_path / 'half.pth', dict(list(state.items())[: len(state) // 2]), COCO)
-    config = cli.load_config(str(cli_config(tmp_path)), {'data_root': str(tmp_path / 'drawn')})
+    config = load_config(str(cli_config(tmp_path)), {'data_root': str(tmp_path / 'drawn')})
     config.model = tiny.tiny_config(bbox_head=dict(num_classes=2))
     config.work_dir, config.load_from = str(tmp_path / 'work'), str(half)
     runner = Runner.from_cfg(config)

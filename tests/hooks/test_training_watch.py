@@ -107,7 +107,7 @@ DENOISING = dict(
 SOFTMAX = dict(
     bbox_head=dict(
         loss_cls=dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
-        background_weight=0.1,
+        class_scores=dict(type='SoftmaxScores'),
         matcher=dict(
             costs=[
                 dict(type='mmdet_dab.ClassificationCost', weight=1.0),

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 import mmdet_dab
-from mmdet_dab import cli
+from mmdet_dab.config import load_config
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.golden import GoldenCase
@@ -44,7 +44,7 @@ def test_centers_stay_through_training_with_decay_and_mixed_precision_saving_and
 def test_released_fixed_xy_checkpoint_loads():
     """Released files hold fixed and learned anchors under one name; both are ours by strict loading."""
     case = GoldenCase.load('dab_detr_r50_3pat')
-    config = cli.load_config(str(CONFIGS / 'dab_detr_r50_fixxy_3pat_50e.py'), {})
+    config = load_config(str(CONFIGS / 'dab_detr_r50_fixxy_3pat_50e.py'), {})
     config.model.backbone.init_cfg = None
     model = MODELS.build(config.model)
     model.load_state_dict(mmdet_dab.checkpoints.convert(case.checkpoint(), num_classes=80), strict=True)

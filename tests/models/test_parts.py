@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_dab.models import ImageTokens, QueryPosition
+from mmdet_dab.models import ImageTokens, Queries, QueryPosition
 from mmdet_dab.models.layers import inverse_sigmoid
-from mmdet_dab.models.positional_query import modulate
 from mmdet_dab.registry import MODELS, TASK_UTILS
 
 D, HEADS = 16, 4
@@ -92,14 +91,24 @@ class TestSinePositionalEncoder:
 class TestAnchorUpdate:
     def test_by_hand(self):
         update = MODELS.build(dict(type='mmdet_dab.AnchorUpdate'))
-        moved = update(torch.tensor([0.5, 0.2]), torch.tensor([1.0, -1.0, 9.0, 9.0]))
+        moved = update.move(torch.tensor([0.5, 0.2]), torch.tensor([1.0, -1.0, 9.0, 9.0]))
         expected = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1) * 0.8 / 0.2)]
         np.testing.assert_allclose(moved.numpy(), expected, rtol=1e-6)
 
     def test_eps_clamps_both_ends(self):
         update = MODELS.build(dict(type='mmdet_dab.AnchorUpdate', eps=1e-3))
-        found = update(torch.tensor([0.0, 1.0]), torch.zeros(4))
+        found = update.move(torch.tensor([0.0, 1.0]), torch.zeros(4))
         np.testing.assert_allclose(found.numpy(), [0.001 / 1.001, 1 / 1.001], rtol=1e-5)
+
+    @pytest.mark.parametrize(('name', 'twice'), [('AnchorUpdate', True), ('DetachedAnchorUpdate', False)])
+    def test_next_layer_starts_detached_and_boxes_may_be_measured_with_gradient(self, name, twice):
+        update = MODELS.build(dict(type=name))
+        anchors, delta = torch.rand(2, 5, 4), torch.randn(2, 5, 4, requires_grad=True)
+        step = update(anchors, delta)
+        torch.testing.assert_close(step.anchors, (anchors.logit(eps=1e-3) + delta.detach()).sigmoid())
+        assert torch.equal(step.reference, step.anchors)
+        assert not step.anchors.requires_grad
+        assert step.reference.requires_grad == twice
 
     def test_inverse_sigmoid_is_the_inverse(self):
         x = torch.linspace(0.01, 0.99, 9)
@@ -110,65 +119,58 @@ class TestAnchorUpdate:
             MODELS.build(dict(type='mmdet_dab.AnchorUpdate', eps=0))
 
 
+SCALE, SIZES = dict(type='ContentScale', embed_dims=D), dict(type='SizeModulation', embed_dims=D)
+
+
 class TestAnchorPositionalQuery:
     def build(self, **config):
         torch.manual_seed(0)
         return MODELS.build(dict(type='mmdet_dab.AnchorPositionalQuery', embed_dims=D, **config))
 
-    def test_modulation_by_hand(self):
-        """The y half (first) by h_ref / h, the x half by w_ref / w."""
-        size, reference = torch.tensor([0.2, 0.5]), torch.tensor([0.4, 0.1])
-        found = modulate(torch.ones(1, 1, D), reference.view(1, 1, 2), size.view(1, 1, 2))[0, 0]
-        np.testing.assert_allclose(found.numpy(), [0.2] * (D // 2) + [2.0] * (D // 2), rtol=1e-6)
-
     def test_formula(self):
         """P = MLP(PE(anchor)); sine = PE(y, x) · MLP_csq(C) · (h_ref / h, w_ref / w)."""
-        part, encoder = self.build(), encoder_of()
+        part, encoder = self.build(position_scale=SCALE, size_modulation=SIZES), encoder_of()
         anchors, content = torch.rand(2, 5, 4), torch.randn(2, 5, D)
-        position = part(anchors, content, 1, encoder)
+        position = part(Queries(content, anchors), 1, encoder)
         torch.testing.assert_close(position.learned, part.learned(encoder.boxes(anchors)))
-        w_ref, h_ref = part.reference_size(content).sigmoid().unbind(-1)
-        scaled = encoder.boxes(anchors[..., :2]) * part.content_scale(content)
+        w_ref, h_ref = part.size_modulation.reference_size(content).sigmoid().unbind(-1)
+        scaled = encoder.boxes(anchors[..., :2]) * mlp(part.position_scale, content)
         scaled[..., : D // 2] *= (h_ref / anchors[..., 3])[..., None]
         scaled[..., D // 2 :] *= (w_ref / anchors[..., 2])[..., None]
         torch.testing.assert_close(position.sine, scaled)
 
-    @pytest.mark.parametrize('scale', ['element', 'scalar'])
-    def test_content_scale_starts_at_the_second_layer(self, scale):
-        part, encoder = self.build(position_scale=scale, modulate_size=False), encoder_of()
-        anchors, content = torch.rand(2, 5, 4), torch.randn(2, 5, D)
-        plain = encoder.boxes(anchors[..., :2])
-        assert torch.equal(part(anchors, content, 0, encoder).sine, plain)
-        torch.testing.assert_close(part(anchors, content, 1, encoder).sine, plain * part.content_scale(content))
-        assert part.content_scale(content).size(-1) == (D if scale == 'element' else 1)
+    @pytest.mark.parametrize(('scale', 'factors'), [('ContentScale', D), ('ScalarScale', 1)])
+    def test_content_scale_starts_at_the_second_layer(self, scale, factors):
+        part, encoder = self.build(position_scale=dict(SCALE, type=scale)), encoder_of()
+        queries = Queries(torch.randn(2, 5, D), torch.rand(2, 5, 4))
+        plain, factor = encoder.boxes(queries.anchors[..., :2]), mlp(part.position_scale, queries.content)
+        assert torch.equal(part(queries, 0, encoder).sine, plain)
+        torch.testing.assert_close(part(queries, 1, encoder).sine, plain * factor)
+        assert factor.size(-1) == factors
 
     def test_scale_per_layer(self):
-        part, encoder = self.build(position_scale='layer', num_layers=2, modulate_size=False), encoder_of()
+        part, encoder = self.build(position_scale=dict(type='LayerScale', num_layers=2, embed_dims=D)), encoder_of()
         with torch.no_grad():
-            part.layer_scale[1] = 3
-        anchors, content = torch.rand(2, 5, 4), torch.randn(2, 5, D)
-        plain = encoder.boxes(anchors[..., :2])
-        assert torch.equal(part(anchors, content, 0, encoder).sine, plain)
-        assert torch.equal(part(anchors, content, 1, encoder).sine, plain * 3)
+            part.position_scale.factors[1] = 3
+        queries = Queries(torch.randn(2, 5, D), torch.rand(2, 5, 4))
+        plain = encoder.boxes(queries.anchors[..., :2])
+        assert torch.equal(part(queries, 0, encoder).sine, plain)
+        assert torch.equal(part(queries, 1, encoder).sine, plain * 3)
 
     def test_no_scale(self):
-        part, encoder = self.build(position_scale=None, modulate_size=False), encoder_of()
-        anchors, content = torch.rand(2, 5, 4), torch.randn(2, 5, D)
-        assert torch.equal(part(anchors, content, 1, encoder).sine, encoder.boxes(anchors[..., :2]))
+        part, encoder = self.build(), encoder_of()
+        queries = Queries(torch.randn(2, 5, D), torch.rand(2, 5, 4))
+        assert torch.equal(part(queries, 1, encoder).sine, encoder.boxes(queries.anchors[..., :2]))
 
-    @pytest.mark.parametrize(
-        ('config', 'message'),
-        [
-            (dict(anchor_dims=2), r'modulate_size=True needs .* 4-D anchors, but anchor_dims=2'),
-            (dict(anchor_dims=3), r'anchor_dims=3 is not one of 2, 4'),
-            (dict(position_scale='channel'), r"position_scale='channel' is not one of 'element', 'scalar', 'layer'"),
-            (dict(position_scale='layer'), r"num_layers=None with position_scale='layer'"),
-            (dict(num_layers=6), r"num_layers=6 with position_scale='element'"),
-        ],
-    )
-    def test_contradictions_are_refused(self, config, message):
-        with pytest.raises(ValueError, match=message):
-            self.build(**config)
+    def test_anchors_of_three_coordinates_are_refused(self):
+        with pytest.raises(ValueError, match=r'anchor_dims=3 is not one of 2, 4'):
+            self.build(anchor_dims=3)
+
+
+def mlp(part, x):
+    """What an MLP of two layers gives, by hand."""
+    first, second = part.layers
+    return (x @ first.weight.T + first.bias).clamp(min=0) @ second.weight.T + second.bias
 
 
 def attention_by_hand(query, key, value, num_heads, padding=None):
@@ -302,18 +304,18 @@ class TestFeedForwardAndLayers:
         torch.testing.assert_close(found, oracle(cells.content), rtol=0, atol=1e-5)
 
     def test_encoder_scales_positions_by_content(self):
-        config = dict(type='mmdet_dab.TransformerEncoder', num_layers=2, embed_dims=D, layer=encoder_layer())
-        encoder = MODELS.build(config)
+        plain = dict(type='mmdet_dab.TransformerEncoder', num_layers=2, embed_dims=D, layer=encoder_layer())
+        encoder = MODELS.build(dict(plain, position_scale=SCALE))
         cells = tokens()
         content = cells.content
         for layer in encoder.layers:
-            content = layer(content, cells.position * encoder.position_scale(content), cells)
+            content = layer(content, cells.position * mlp(encoder.position_scale, content), cells)
         torch.testing.assert_close(encoder(cells).content, content)
         assert encoder(cells).position is cells.position
-        plain = MODELS.build(dict(config, position_scale=False))
-        assert plain.position_scale is None
-        plain.layers.load_state_dict(encoder.layers.state_dict())
-        assert not torch.allclose(plain(cells).content, content)
+        unscaled = MODELS.build(plain)
+        assert unscaled.position_scale is None
+        unscaled.layers.load_state_dict(encoder.layers.state_dict())
+        assert not torch.allclose(unscaled(cells).content, content)
 
 
 def encoder_layer(**feed_forward):

@@ -45,7 +45,7 @@ train_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
+    batch_sampler=dict(type='AspectRatioBatches'),
     dataset=dict(
         type='CocoDataset',
         data_root=data_root,

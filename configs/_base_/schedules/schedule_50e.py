@@ -1,6 +1,6 @@
 # The paper's recipe: AdamW, 50 epochs, learning rate × 0.1 after 40; for a total batch of 16.
 max_epochs = 50
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(type='ResumableEpochLoop', max_epochs=max_epochs, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -1,0 +1,211 @@
+"""From the name of a config to a config in memory, and on to a detector. Imports nothing heavy by itself."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmdet_dab import compat
+from mmdet_dab.config_files import CONFIGS, config_names, find_config
+from mmdet_dab.errors import ConfigError, InstallError
+from mmdet_dab.overrides import read_with_overrides, walk
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+__all__ = [
+    'CONFIGS',
+    'DraftConfig',
+    'build',
+    'build_detector',
+    'cannot_be_built',
+    'config_names',
+    'draft_config',
+    'find_config',
+    'load_config',
+    'walk',
+]
+
+
+class DraftConfig:
+    """A config as it stands in its files, with overrides, before anything heavy was imported.
+
+    Attributes:
+        cfg: the config; its paths can be checked already.
+    """
+
+    def __init__(self, cfg: Config, check_keys: Callable[[], None]) -> None:
+        self.cfg, self._check_keys = cfg, check_keys
+
+    def finish(self) -> Config:
+        """Import torch and mmdet, register all parts and those of ``custom_imports``, and check the overrides by them.
+
+        Raises:
+            InstallError: a package is missing or broken.
+            ConfigError: a module of ``custom_imports`` cannot be imported; an override names no
+                argument of the class that it is for.
+        """
+        compat.import_stack()
+        _import_custom_modules(self.cfg)
+        self._check_keys()
+        return self.cfg
+
+
+def draft_config(name: str | Path, options: Mapping[str, Any] | None = None) -> DraftConfig:
+    """Read a config, and set ``options`` in it, within half a second.
+
+    Args:
+        name: as :func:`find_config` takes it.
+        options: dotted keys and their values, see :mod:`mmdet_dab.overrides`.
+
+    Raises:
+        ConfigError: there is no such config, or it cannot be read; an option does not fit.
+    """
+    path = str(find_config(name))
+    try:
+        from mmengine.config import Config
+    except ImportError as error:
+        raise compat.install_error(error) from error
+
+    def read() -> Config:
+        try:
+            return Config.fromfile(path, import_custom_modules=False)
+        except (ConfigError, InstallError):
+            raise
+        except Exception as error:  # a config is a program: anything may go wrong in it
+            raise ConfigError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
+
+    cfg, check_keys = read_with_overrides(read, path, options or {})
+    return DraftConfig(cfg, check_keys)
+
+
+def load_config(name: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config, set ``options`` in it, and import what it is built from.
+
+    Args:
+        name: a file, ``mmdet::path``, ``mmdet_dab::path``, or the name of a config of ours.
+        options: dotted keys and their values, see :mod:`mmdet_dab.overrides`.
+
+    Raises:
+        ConfigError: there is no such config, or it cannot be read; an option does not fit.
+        InstallError: a package is missing or broken.
+    """
+    return draft_config(name, options).finish()
+
+
+def _import_custom_modules(cfg: Config) -> None:
+    """Import what ``custom_imports`` names; a module may lie in the folder of the config."""
+    custom = cfg.get('custom_imports') or {}
+    names = custom.get('imports') or []
+    folder = str(Path(cfg.filename).resolve().parent)
+    for name in [names] if isinstance(names, str) else names:
+        if importlib.util.find_spec(name.split('.')[0]) is None and folder not in sys.path:
+            sys.path.append(folder)
+        try:
+            importlib.import_module(name)
+        except InstallError:
+            raise
+        except Exception as error:  # a module of the user is a program too
+            if custom.get('allow_failed_imports') and isinstance(error, ImportError):
+                continue
+            if isinstance(error, ModuleNotFoundError) and error.name == name.split('.')[0]:
+                fix = f'put {error.name}.py into {folder}, install it, or set PYTHONPATH to its folder'
+                raise ConfigError(
+                    f"config {cfg.filename}: there is no module '{name}' (custom_imports). How to fix it: {fix}"
+                ) from error
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            raise ConfigError(
+                f"config {cfg.filename}: module '{name}' (custom_imports) cannot be imported: "
+                f'{type(error).__name__}: {error} ({place.filename}:{place.lineno})'
+            ) from error
+
+
+# --- Detectors
+
+
+def build_detector(cfg: Config) -> nn.Module:
+    """The detector of a config in eval mode, on the CPU, with random weights.
+
+    Nothing is downloaded: ``init_cfg`` acts in ``init_weights`` only.
+
+    Raises:
+        ConfigError: the config has no model, or a part of it refuses its arguments.
+    """
+    if not cfg.get('model'):
+        raise ConfigError(f"config {cfg.filename} has no 'model': name the config of a detector")
+    compat.import_stack()
+    from mmengine.registry import MODELS, init_default_scope
+
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    try:
+        return MODELS.build(copy.deepcopy(cfg.model)).eval()
+    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise cannot_be_built(cfg, error) from error
+
+
+def build(config: str | Path | Config, weights: str | Path | None = None, device: str = 'cpu') -> nn.Module:
+    """A detector that is ready to use, also with mmdet's ``inference_detector``.
+
+    Args:
+        config: a config, or the name of one as :func:`load_config` takes it.
+        weights: a checkpoint, or an address on the Hugging Face hub (``hf://OWNER/REPOSITORY``); None
+            leaves random weights.
+        device: where the model goes, such as ``'cuda:0'``.
+
+    Returns:
+        the model in eval mode, with ``cfg`` and ``dataset_meta`` (the names of the classes: those
+        of the checkpoint, else those of the config, else those of its dataset).
+
+    Raises:
+        ConfigError: there is no such config, or it cannot be built.
+        CheckpointError: the weights cannot be read, or do not fit the model.
+    """
+    cfg: Any = load_config(config) if isinstance(config, str | Path) else copy.deepcopy(config)
+    model: Any = build_detector(cfg)
+    model.dataset_meta = _class_names(cfg, {})
+    if weights is not None:
+        from mmdet_dab.checkpoints import load_weights
+
+        model.dataset_meta = _class_names(cfg, load_weights(model, weights, model.dataset_meta.get('classes')))
+    read_arrays_or_files(cfg)
+    model.cfg = cfg
+    return model.to(device)
+
+
+def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Names and colours of the classes: the checkpoint's, else the config's, else those of the dataset's class."""
+    from mmdet.registry import DATASETS
+
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while 'dataset' in dataset:  # wrapped, such as by RepeatDataset
+        dataset = dataset['dataset']
+    known = DATASETS.get(dataset['type']) if 'type' in dataset else None
+    names = {**getattr(known, 'METAINFO', {}), **(cfg.get('metainfo') or {}), **(dataset.get('metainfo') or {})}
+    return {**names, **stored, 'palette': stored.get('palette') or names.get('palette') or 'random'}
+
+
+def read_arrays_or_files(cfg: Config) -> None:
+    """Make the test pipeline of a detector that was trained on arrays, such as drawn images, read files.
+
+    mmdet's ``inference_detector`` exchanges the first step where it is given an array, and only then.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    pipeline = dataset.get('pipeline') or []
+    if pipeline and str(pipeline[0].get('type')).endswith('LoadImageFromNDArray'):
+        pipeline[0]['type'] = 'LoadImageFromFile'
+
+
+def cannot_be_built(cfg: Config, error: Exception) -> ConfigError:
+    """The message for a config that a part refuses."""
+    if error.args:
+        reason = error.args[0]
+    else:  # a bare assert says what it wants only in its own line
+        reason = f'{type(error).__name__} at `{traceback.extract_tb(error.__traceback__)[-1].line}`'
+    return ConfigError(f'config {cfg.filename} cannot be built: {reason} (set MMDET_DAB_TRACEBACK=1 to see where)')

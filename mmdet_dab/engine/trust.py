@@ -1,0 +1,274 @@
+"""What a checkpoint must be before a training run goes on from it: data, and of this training run.
+
+MMEngine takes more from a checkpoint than numbers: it runs the text under ``meta.config`` as a
+config, later deletes the file that ``best_ckpt`` names, and hands the state of the optimizer over
+as it is, which ends in a crash of the process where a shape differs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from mmdet_dab.errors import CheckpointError, listed
+
+FROM_WEIGHTS = 'To start from its weights instead, leave --resume out and name it as load_from'
+#: More steps than any training run has.
+MOST_STEPS = 10**12
+BEST = re.compile(r'best_[\w.@-]+\.pth')
+#: What schedulers and optimizers keep as they go on; all else is set by the config.
+NUMBERS = (Real, type(None))
+
+
+def disarm(checkpoint: Any, folders: Sequence[str]) -> None:
+    """Take out of a checkpoint what MMEngine would run or delete.
+
+    Args:
+        checkpoint: as read from a file; changed in place.
+        folders: where checkpoints of this training run lie.
+
+    Raises:
+        CheckpointError: it is no checkpoint.
+    """
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f'the checkpoint holds a {type(checkpoint).__name__}, not tensors by name')
+    meta = checkpoint.get('meta')
+    if isinstance(meta, dict):
+        meta.pop('config', None)
+    hub = checkpoint.get('message_hub')
+    info = hub.get('runtime_info') if isinstance(hub, dict) else None
+    if isinstance(info, dict):
+        for key in [key for key in info if str(key).startswith('best_ckpt')]:
+            info[key] = inside(info[key], folders)
+            if info[key] is None:
+                del info[key]
+        for key in ('keep_ckpt_ids', 'outdated_ckpt_ids'):
+            numbers = info.get(key, [])
+            if not isinstance(numbers, list) or not all(type(number) is int and number >= 0 for number in numbers):
+                del info[key]
+
+
+def inside(path: Any, folders: Sequence[str]) -> str | None:
+    """The best checkpoint of that name in one of ``folders``, or None where there is none or it has another name."""
+    name = re.split(r'[/\\]', path)[-1] if isinstance(path, str) else ''
+    if not BEST.fullmatch(name):
+        return None
+    return next((str(Path(folder) / name) for folder in folders if (Path(folder) / name).is_file()), None)
+
+
+def check_resumable(checkpoint: dict[str, Any], model: nn.Module) -> None:
+    """Refuse a checkpoint of another model, and one whose bookkeeping is none.
+
+    Raises:
+        CheckpointError: names the key, what is wrong with it and what to do.
+    """
+    meta = checkpoint.get('meta')
+    if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
+        raise CheckpointError(
+            f'the checkpoint does not say where its training run was (meta.epoch and meta.iter). {FROM_WEIGHTS}'
+        )
+    for key in ('epoch', 'iter'):
+        if type(meta[key]) is not int or not 0 <= meta[key] <= MOST_STEPS:
+            raise CheckpointError(f'the checkpoint is damaged: meta.{key} is {meta[key]!r:.50}, not a number of steps')
+    seed = meta.get('seed')
+    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
+        raise CheckpointError(f'the checkpoint is damaged: meta.seed is {seed!r:.50}, not a number from 0 to 2**32 - 1')
+    if 'progress' in meta:
+        _check_progress(meta['progress'])
+    _check_messages(checkpoint)
+    _check_tensors('state_dict', checkpoint.get('state_dict'), model.state_dict())
+    average = checkpoint.get('ema_state_dict')
+    if average is not None:
+        if not isinstance(average, Mapping):
+            raise CheckpointError(f'the checkpoint is damaged: ema_state_dict is a {type(average).__name__}')
+        named = {name.removeprefix('module.'): value for name, value in average.items() if name.startswith('module.')}
+        _check_tensors('ema_state_dict', named, model.state_dict())
+
+
+def _check_progress(progress: Any) -> None:
+    """What the loops of mmdet_dab note, see ``Place.progress``."""
+    kinds = {'images': int, 'validated': bool, 'stop_training': bool, 'batch_size': int, 'processes': int}
+    wrong = not isinstance(progress, dict) or any(
+        type(progress.get(key)) is not kind or not 0 <= progress[key] <= MOST_STEPS for key, kind in kinds.items()
+    )
+    if wrong or not (progress['order_seed'] is None or type(progress['order_seed']) is int):
+        raise CheckpointError(f'the checkpoint is damaged: meta.progress is {progress!r:.80}')
+
+
+def _check_messages(checkpoint: dict[str, Any]) -> None:
+    """The logged values: lists of numbers."""
+    hub = checkpoint.get('message_hub')
+    parts = ('log_scalars', 'runtime_info', 'resumed_keys')
+    if not isinstance(hub, dict) or not all(isinstance(hub.get(part), dict) for part in parts):
+        raise CheckpointError(f'the checkpoint has no message_hub with {listed(parts)}. {FROM_WEIGHTS}')
+    for key, buffer in hub['log_scalars'].items():
+        data = [vars(buffer).get(name) for name in ('_log_history', '_count_history')] if is_history(buffer) else [None]
+        if not all(isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in 'fiu' for part in data):
+            raise CheckpointError(f'the checkpoint is damaged: message_hub.log_scalars.{key} holds no logged numbers')
+        # A new one, with none of the attributes that a file may set besides.
+        hub['log_scalars'][key] = HistoryBuffer(*data)
+
+
+def is_history(value: Any) -> bool:
+    """Whether a value is one of MMEngine's lists of logged numbers."""
+    return isinstance(value, HistoryBuffer)
+
+
+def _check_tensors(key: str, loaded: Any, own: Mapping[str, Tensor]) -> None:
+    """The tensors of a model, all of them and of its shapes."""
+    if not isinstance(loaded, Mapping):
+        raise CheckpointError(f'the checkpoint has no {key}: it is not one of a training run')
+    loaded = {str(name).removeprefix('module.'): value for name, value in loaded.items()}
+    missing = [name for name in own if not isinstance(loaded.get(name), Tensor)]
+    unknown = [name for name in loaded if name not in own]
+    differing = [
+        f'{name} {tuple(loaded[name].shape)}, here {tuple(own[name].shape)}'
+        for name in own
+        if name not in missing and loaded[name].shape != own[name].shape
+    ]
+    # Parts rename tensors of older checkpoints as they load them: then the same shapes are on both sides.
+    if sorted(own[name].shape for name in missing) == sorted(getattr(loaded[name], 'shape', ()) for name in unknown):
+        missing, unknown = [], []
+    for names, what in ((missing, 'lacks'), (differing, 'has in another shape'), (unknown, 'has besides')):
+        if names:
+            raise CheckpointError(
+                f'--resume goes on with the same model, and this one differs: {key} {what} {len(names)} tensors '
+                f'({listed(names, 3)}). Go back to the config that it was trained with. {FROM_WEIGHTS}'
+            )
+
+
+def check_optimizer(state: Any, wrapper: Any, model: nn.Module) -> None:
+    """Refuse the state of another optimizer before it reaches this one.
+
+    Args:
+        state: ``checkpoint['optimizer']``; flags in it, such as ``fused``, are replaced by those of the config.
+        wrapper: MMEngine's wrapper of the optimizer. Several optimizers are left to MMEngine.
+        model: names the parameters in messages.
+
+    Raises:
+        CheckpointError: names the parameter, key or group.
+    """
+    if not isinstance(wrapper, OptimWrapper):
+        return
+    groups = wrapper.optimizer.param_groups
+    loaded = state.get('param_groups') if isinstance(state, Mapping) else None
+    values = state.get('state') if isinstance(state, Mapping) else None
+    if not isinstance(loaded, list) or not isinstance(values, Mapping):
+        raise CheckpointError(f'the checkpoint holds no state of an optimizer (optimizer.state). {FROM_WEIGHTS}')
+    sizes = [len(group['params']) for group in groups]
+    if not all(isinstance(group, dict) and isinstance(group.get('params'), list) for group in loaded) or sizes != [
+        len(group['params']) for group in loaded
+    ]:
+        raise CheckpointError(
+            f'--resume goes on with the same optimizer, and this one has other groups of parameters ({listed(sizes)}): '
+            f'go back to the optim_wrapper of the config that it was trained with. {FROM_WEIGHTS}'
+        )
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    for number, (group, given) in enumerate(zip(groups, loaded, strict=True)):
+        _check_group(f'optimizer.param_groups.{number}', given, group)
+        for index, weight in zip(given['params'], group['params'], strict=True):
+            _check_state(names.get(id(weight), f'parameter {index}'), values.get(index), weight)
+    if len({frozenset(entry) for entry in values.values()}) > 1:
+        raise CheckpointError(
+            f'the checkpoint is damaged: optimizer.state differs in kind by parameter. {FROM_WEIGHTS}'
+        )
+
+
+def _check_group(key: str, given: dict[str, Any], own: Mapping[str, Any]) -> None:
+    """Rates and the like must be numbers; what says how to compute comes from the config."""
+    for name in own:
+        if name in given and (isinstance(own[name], bool) or own[name] is None):
+            given[name] = own[name]
+        elif name != 'params' and not same_kind(given.get(name), own[name]):
+            raise CheckpointError(
+                f'{key}.{name} of the checkpoint is {given.get(name)!r:.50}, not like {own[name]!r:.50}: it is '
+                f'damaged, or of another optimizer. {FROM_WEIGHTS}'
+            )
+
+
+def _check_state(name: str, entry: Any, weight: Tensor) -> None:
+    """Every tensor of a parameter's state is of its shape, or one number."""
+    if entry is None:  # a parameter that never had a gradient
+        return
+    tensors = entry.values() if isinstance(entry, Mapping) else [entry]
+    for value in tensors:
+        if isinstance(value, Tensor):
+            plain = value.layout == torch.strided and not value.is_complex()
+            fits = plain and (value.shape == weight.shape or value.numel() == 1)
+        else:
+            fits = isinstance(entry, Mapping) and isinstance(value, NUMBERS)
+        if not fits:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise CheckpointError(
+                f'optimizer state of {name} is {shape}, the parameter {tuple(weight.shape)}: the checkpoint is of '
+                f'another model or optimizer. {FROM_WEIGHTS}'
+            )
+
+
+def check_gradients(gradients: Any, model: nn.Module) -> None:
+    """Refuse gradients that are none of this model.
+
+    Args:
+        gradients: ``checkpoint['gradients']``, by process and parameter.
+        model: to go on with.
+
+    Raises:
+        CheckpointError: they are of another shape.
+    """
+    shapes = {name: weight.shape for name, weight in model.named_parameters()}
+    processes = gradients if isinstance(gradients, list) else [None]
+    for own in processes:
+        if not isinstance(own, Mapping) or not all(
+            isinstance(value, Tensor) and value.is_floating_point() and value.shape == shapes.get(name)
+            for name, value in own.items()
+        ):
+            raise CheckpointError(f'the checkpoint is damaged: gradients are not those of the model. {FROM_WEIGHTS}')
+
+
+def check_schedulers(states: Any, schedulers: Any) -> None:
+    """Refuse states of schedulers that are none.
+
+    Args:
+        states: ``checkpoint['param_schedulers']``.
+        schedulers: those of the Runner: a list, or lists by the name of their optimizer.
+
+    Raises:
+        CheckpointError: names the scheduler and its key.
+    """
+    if isinstance(schedulers, dict):
+        for name, group in schedulers.items():
+            check_schedulers(states.get(name) if isinstance(states, Mapping) else None, group)
+        return
+    if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
+        raise CheckpointError(f'the checkpoint holds no states of schedulers (param_schedulers). {FROM_WEIGHTS}')
+    for number, (state, scheduler) in enumerate(zip(states, schedulers or (), strict=False)):
+        own = vars(scheduler)
+        for key in state:
+            if key not in own or not same_kind(state[key], own[key]):
+                raise CheckpointError(
+                    f'param_schedulers.{number}.{key} of the checkpoint does not fit a {type(scheduler).__name__}: go '
+                    f'back to the param_scheduler of the config that it was trained with. {FROM_WEIGHTS}'
+                )
+
+
+def same_kind(given: Any, own: Any) -> bool:
+    """Whether two values are both numbers, both texts, or containers of such of the same kind."""
+    if isinstance(own, NUMBERS) and isinstance(given, NUMBERS):
+        return given is None or not math.isnan(given)
+    if isinstance(own, Mapping):
+        return isinstance(given, Mapping) and all(isinstance(value, (*NUMBERS, str)) for value in given.values())
+    if isinstance(own, (list, tuple)):
+        return isinstance(given, (list, tuple)) and all(isinstance(value, (*NUMBERS, str)) for value in given)
+    if isinstance(own, Tensor):
+        return isinstance(given, Tensor) and given.shape == own.shape
+    return type(given) is type(own)

@@ -1,0 +1,159 @@
+"""From a config to a Runner that is ready to start: its folder, its processes, where it resumes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmdet_dab.config import cannot_be_built
+from mmdet_dab.engine.files import latest_checkpoint as find_latest
+from mmdet_dab.engine.lock import work_dir_lock
+from mmdet_dab.errors import ConfigError
+from mmdet_dab.hooks import ResumeHook
+
+#: How log records begin that fill hundreds of lines: they stay in the log file.
+LONG_RECORDS = ('paramwise_options', '\n----', 'Config:', 'Hooks will be executed')
+#: Losses of a single layer or group within a line of the log, such as ``d0.loss_cls: 0.5123``.
+DETAILS = re.compile(r' {2}(d\d+|dn\w*|enc)\.\w+: \S+')
+
+
+def set_work_dir(cfg: Config, work_dir: str | None) -> None:
+    """The command line comes first, then the config, then a folder named after the config file."""
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename).stem)
+
+
+def latest_checkpoint(work_dir: str) -> str | None:
+    """The newest checkpoint in ``work_dir`` that is whole, or None; a message names those that are damaged."""
+    latest = find_latest(work_dir, _warn)
+    return None if latest is None else str(latest)
+
+
+def _warn(text: str) -> None:
+    """A warning on stderr, from the first process."""
+    if is_first_process():
+        print(f'warning: {text}', file=sys.stderr)
+
+
+def is_first_process() -> bool:
+    """Whether this process is, or will be, the first one of its training run; also before the others are met."""
+    ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
+    return int(next((rank for rank in ranks if rank is not None), '0')) == 0
+
+
+def training_lock(cfg: Config) -> contextlib.AbstractContextManager[None]:
+    """Keep other training runs out of the work directory while this one trains there.
+
+    Raises:
+        UserError: on entering, where one is under way.
+    """
+    return work_dir_lock(cfg.work_dir) if is_first_process() else contextlib.nullcontext()
+
+
+def best_checkpoint(runner: Runner) -> str | None:
+    """The checkpoint with the best validation of a training run, if it kept one."""
+    for hook in runner.hooks:
+        best = getattr(hook, 'best_ckpt_path', None)
+        if isinstance(best, str):
+            return best
+    return None
+
+
+def drop_averaging(cfg: Config) -> None:
+    """Take out the hooks that average weights in training.
+
+    The weights of their checkpoints are the average already, and swapping weights during a test
+    fails where batch norm is folded into them.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook and hook['type'] == 'EMAHook']:
+        hooks.pop(name)
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']
+
+
+class BriefRunner(Runner):
+    """A Runner whose console shows what people read: a line for every logged step, without the losses of each layer.
+
+    The log file in the work directory keeps everything, also the config and the environment.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_is_short)
+                handler.setFormatter(_Brief(handler.formatter or logging.Formatter()))
+        return logger
+
+
+def _is_short(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(LONG_RECORDS)
+
+
+class _Brief(logging.Formatter):
+    """Formats as another formatter does, without :data:`DETAILS`."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.formatter = formatter
+
+    def format(self, record: logging.LogRecord) -> str:
+        return DETAILS.sub('', self.formatter.format(record))
+
+
+def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
+    """Build the Runner, or the ``runner_type`` of the config.
+
+    Raises:
+        ConfigError: a part of the config refuses its arguments, or the launcher does not fit the machine.
+    """
+    cfg.launcher = launcher
+    if launcher != 'none':
+        _prepare_processes(cfg)
+    try:
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise cannot_be_built(cfg, error) from error
+    if not any(isinstance(hook, ResumeHook) for hook in runner.hooks):
+        # Configs that are not ours: what a checkpoint names is not run and not deleted there either.
+        runner.register_hook(ResumeHook())
+    return runner
+
+
+def _prepare_processes(cfg: Config) -> None:
+    """Make processes on the CPU possible: mmengine's own start takes a CUDA device for each.
+
+    mmengine leaves a process group alone that is there already, and a ``device_ids`` that is set.
+    """
+    if torch.cuda.is_available():
+        devices, rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
+        if rank >= devices:
+            raise ConfigError(f'process {rank} of this machine has no GPU, it has {devices}: start {devices} processes')
+        return
+    if cfg.launcher != 'pytorch' or 'RANK' not in os.environ:
+        raise ConfigError(
+            f'--launcher {cfg.launcher} needs GPUs here: on the CPU, start processes with tools/dist_train.sh '
+            'or tools/dist_test.sh'
+        )
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
+    cfg.model_wrapper_cfg = {
+        'type': 'MMDistributedDataParallel',
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+        **(cfg.get('model_wrapper_cfg') or {}),
+        'device_ids': None,
+    }
+    torch.distributed.init_process_group('gloo')

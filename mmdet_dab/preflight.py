@@ -1,0 +1,90 @@
+"""What a command needs is checked before work starts: whether files are there, then what is in them.
+
+Whether files are there is found out before torch and mmdet are imported, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmdet_dab.errors import CheckpointError, ConfigError, DataError
+from mmdet_dab.overrides import walk
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def check_data(cfg: Config, *splits: str) -> None:
+    """Find missing annotation files and image folders of ``'train'``, ``'val'`` or ``'test'``.
+
+    Raises:
+        DataError: names the path, its key and how to point the config at the data.
+    """
+    for section in [f'{split}_{part}' for split in splits for part in ('dataloader', 'evaluator')]:
+        for key, node in walk(cfg.get(section), section):
+            if node.get('backend_args'):
+                continue
+            prefix = node.get('data_prefix') or {}
+            for name, path in (('ann_file', node.get('ann_file')), ('data_prefix.img', prefix.get('img'))):
+                if isinstance(path, str) and path:
+                    _check_path(cfg, f'{key}.{name}', Path(node.get('data_root') or '') / path)
+
+
+def _check_path(cfg: Config, key: str, path: Path) -> None:
+    if path.exists() or ':/' in str(path):
+        return
+    root = cfg.get('data_root')
+    if root:
+        fix = f'set data_root with --cfg-options data_root=DIR, or link your data to {root}'
+    else:
+        fix = f'correct {key} in the config or with --cfg-options'
+    raise DataError(f'{path} does not exist ({key}): {fix}')
+
+
+def check_annotations(cfg: Config, *splits: str) -> None:
+    """Find what would silently cost AP in the annotations of ``'train'``, ``'val'`` or ``'test'``; warn of the rest.
+
+    Raises:
+        DataError: a class that no category has, an id that repeats, boxes without area and the like.
+    """
+    from mmdet_dab.data.checks.config import check_config
+    from mmdet_dab.data.checks.finding import stop_at_errors
+
+    findings = check_config(cfg, splits)
+    errors = [finding for finding in findings if finding.stops]
+    for finding in findings:
+        if os.environ.get('RANK', '0') == '0' and finding not in errors[:1]:
+            print(f'{"error" if finding.stops else "warning"}: {finding}', file=sys.stderr)
+    stop_at_errors(errors)
+
+
+def check_file(path: str) -> None:
+    """Refuse a checkpoint that does not exist; mmengine fetches what is a URL."""
+    if '://' not in path and not Path(path).is_file():
+        raise CheckpointError(f'checkpoint {path} does not exist')
+
+
+def check_checkpoint(path: str) -> None:
+    """Refuse a checkpoint that cannot be loaded, or must not be."""
+    from mmdet_dab.checkpoints.loading import read_checkpoint
+
+    if '://' not in path:
+        read_checkpoint(path)
+
+
+def check_pretrained(cfg: Config) -> None:
+    """The same for the files that ``init_cfg=dict(type='Pretrained', checkpoint=...)`` names anywhere in the model."""
+    for key, node in walk(cfg.get('model'), 'model'):
+        path = node.get('checkpoint') if node.get('type') == 'Pretrained' else None
+        if not isinstance(path, str):
+            continue
+        if path.startswith('torchvision://') and importlib.util.find_spec('torchvision') is None:
+            raise ConfigError(
+                f"{key}.checkpoint='{path}' needs torchvision: pip install torchvision, name a file or URL instead, "
+                f'or start from random weights with --cfg-options {key}=None'
+            )
+        check_checkpoint(path)

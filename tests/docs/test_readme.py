@@ -1,0 +1,65 @@
+"""The README: short, its code runs in processes of their own, its numbers are those of the performance page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import markdown
+from tests.helpers.paths import ROOT
+
+README = ROOT / 'README.md'
+RUN = [block for block in markdown.blocks(README) if block.marker == 'runs']
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize('block', RUN, ids=str)
+def test_block_runs_in_a_process_of_its_own(block, demo_folder):
+    """As a user would, with nothing imported before."""
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    runs = [['-c', block.text]]
+    if block.language == 'bash':
+        runs = [['-m', 'mmdet_dab', *arguments] for _, *arguments in markdown.commands(block)]
+    for arguments in runs:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=demo_folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    if block.language == 'bash':
+        assert (demo_folder / 'outputs' / 'vis' / 'picture.png').exists()
+
+
+def table(name):
+    """Rows of a table of the performance page: label -> cells."""
+    page = (ROOT / 'docs' / 'performance.md').read_text()
+    text = page.split(f'<!-- {name}: begin -->')[1].split(f'<!-- {name}: end -->')[0]
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in text.splitlines() if line.startswith('|')]
+    return {row[0]: dict(zip(rows[0], row, strict=True)) for row in rows[2:]}
+
+
+def test_speeds_are_those_of_the_performance_page():
+    def speed(name, label):
+        return float(table(name)[label]['faster than mmdet'].split()[0])
+
+    def memory(name):
+        return float(table(name)['ours']['of it'].split()[0])
+
+    row = next(line for line in README.read_text().splitlines() if 'prediction of R50' in line)
+    labels = ('ours', 'ours, optimised', 'ours, optimised, bfloat16')
+    assert re.findall(r'\d\.\d\d', row) == [f'{speed("predict-r50", label):.2f}' for label in labels]
+    row = next(line for line in README.read_text().splitlines() if 'training step' in line)
+    expected = [f(name) for name in ('train-r50', 'train-r50-dc5') for f in (lambda n: speed(n, 'ours'), memory)]
+    assert re.findall(r'\d\.\d\d', row) == [f'{value:.2f}' for value in expected]

@@ -1,0 +1,46 @@
+"""Work directories, resuming, and what the console shows of a log."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmdet_dab import launch
+from mmdet_dab.commands import train
+
+
+def test_work_dir_comes_from_the_command_line_then_the_config_then_its_name(tmp_path: Path):
+    path = tmp_path / 'tiny.py'
+    path.write_text('')
+    cfg = Config.fromfile(path)
+    launch.set_work_dir(cfg, None)
+    assert cfg.work_dir == 'work_dirs/tiny'
+    cfg.work_dir = 'of/config'
+    launch.set_work_dir(cfg, None)
+    assert cfg.work_dir == 'of/config'
+    launch.set_work_dir(cfg, 'of/command')
+    assert cfg.work_dir == 'of/command'
+
+
+def test_nothing_to_resume_from_keeps_the_weights_to_start_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    cfg = Config(dict(load_from='pretrained.pth', resume=False, work_dir=str(tmp_path)))
+    train.resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
+    assert str(tmp_path) in capsys.readouterr().out
+
+
+def test_the_console_leaves_out_long_records_and_losses_of_single_layers():
+    records = {
+        'paramwise_options -- backbone.conv1.weight:lr=1e-05': False,
+        'Config:\nmodel = dict()': False,
+        'Epoch(train) [1][1/3]  loss: 2.0000': True,
+    }
+    for text, shown in records.items():
+        record = logging.LogRecord('x', logging.INFO, 'x.py', 1, text, None, None)
+        assert launch._is_short(record) is shown, text
+    text = 'lr: 1e-4  loss: 9.0  loss_cls: 1.0  d0.loss_cls: 2.0  d0.loss_iou: 3.0  d1.loss_cls: 2.0  grad_norm: 4'
+    record = logging.LogRecord('x', logging.INFO, 'x.py', 1, text, None, None)
+    assert launch._Brief(logging.Formatter()).format(record) == 'lr: 1e-4  loss: 9.0  loss_cls: 1.0  grad_norm: 4'

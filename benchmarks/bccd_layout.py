@@ -17,9 +17,9 @@ from pathlib import Path
 
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from mmdet_dab import cli
-from mmdet_dab.errors import DataError, listed, plural
 from mmdet_dab.data.images import ImageFolder
 from mmdet_dab.data.voc import read_voc
+from mmdet_dab.errors import DataError, listed, plural
 
 CLASSES = ('RBC', 'WBC', 'Platelets')
 SPLITS = ('train', 'val', 'test')

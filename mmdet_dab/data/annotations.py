@@ -149,7 +149,7 @@ class Annotations:
         )
 
     def with_categories(self, names: Sequence[str]) -> Annotations:
-        """The same with categories ``names``, numbered from 1; every name in use must be among them."""
+        """The same with categories ``names``, numbered from 1; they include every name in use."""
         ids = {name: number for number, name in enumerate(names, start=1)}
         new = {category['id']: ids[category['name']] for category in self.categories if category['name'] in ids}
         objects = [dict(item, category_id=new[item['category_id']]) for item in self.objects]

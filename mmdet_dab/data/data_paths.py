@@ -74,7 +74,7 @@ def _dataset_folder(paths: Sequence[Path]) -> Path:
 
 
 def _holds_all(folder: Path) -> bool:
-    """Whether it is a folder of far more than a dataset: of the machine, of a user, or around the current one."""
+    """Whether it holds far more than a dataset: all of a user, say, or the current folder."""
     everything = (Path(folder.anchor), _whole(Path(tempfile.gettempdir())), Path.home())
     return folder in everything or folder in Path.cwd().parents
 

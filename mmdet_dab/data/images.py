@@ -48,7 +48,8 @@ class Header:
 
     Attributes:
         width, height: as stored, in pixels.
-        orientation: 1 for upright; 2 to 8 turn or mirror the image when it is loaded (EXIF, tag 274).
+        orientation: 1 for upright; 2 to 8 turn or mirror the image when it is loaded (EXIF, tag
+            274).
         mode: PIL's name for the kind of pixels.
         problem: why it cannot be used, in words; empty if it can.
     """

@@ -23,8 +23,8 @@ from mmdet_dab.data.files import marked_encoding, read_text
 from mmdet_dab.data.images import read_header
 from mmdet_dab.errors import DataError, listed, plural
 
-#: Larger files are read for their categories only, so that a start takes a second or two: 10 MB take
-#: half a second.
+#: Larger files are read for their categories only, so that a start takes a second or two: 10 MB
+#: take half a second.
 LARGEST = 20_000_000
 #: Images that are looked for, evenly spaced, and the first of them whose headers are read.
 MOST_LOOKED_FOR, HEADERS = 20_000, 20

@@ -75,7 +75,7 @@ class Annotations:
 
     @cached_property
     def image_index(self) -> np.ndarray:
-        """(N,) int: row in ``images`` of each object's image, −1 for an image that is not listed."""
+        """(N,) int: row in ``images`` of each object's image, −1 for one that is not listed."""
         rows = {image['id']: row for row, image in enumerate(self.images)}
         return np.array([rows.get(item['image_id'], -1) for item in self.objects], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Image files: size, orientation and damage by their header, damage in the pixels by decoding them."""
+"""Image files: size and orientation by their header, damage by header and by decoding."""
 
 from __future__ import annotations
 

@@ -28,8 +28,7 @@ from mmdet_dab.data.statistics import Resizing
 from mmdet_dab.errors import plural
 
 COLUMNS, TRAIN_IMAGES, VAL_IMAGES = 4, 8, 4
-#: With more objects on an image their names would hide it; the colours tell, unless there are too
-#: many.
+#: With more objects on an image their names would hide it; the colours tell, unless too many.
 MOST_NAMES = 10
 MOST_IN_LEGEND = 26
 #: More boxes than these are not drawn: they would hide the image, and take minutes.
@@ -55,8 +54,7 @@ def draw_sheet(
     classes: Sequence[str],
     resizing: Resizing,
 ) -> None:
-    """Draw images with their boxes: the fullest, those with the smallest objects and the rarest
-    classes, others.
+    """Draw images with their boxes: the fullest, the smallest objects, the rarest classes, others.
 
     Args:
         path: of the file to write; its suffix says the format.

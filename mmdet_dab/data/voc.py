@@ -1,8 +1,8 @@
-"""Pascal VOC: an XML file for each image, ``annotation/object/bndbox`` with xmin, ymin, xmax, ymax
-in pixels.
+"""Pascal VOC: an XML file for each image.
 
-Coordinates are kept as they stand. VOC itself counts pixels from 1; today's annotation tools count
-from 0 or do not say, and the difference is one pixel.
+A box is ``annotation/object/bndbox`` with xmin, ymin, xmax and ymax in pixels. Coordinates are
+kept as they stand. VOC itself counts pixels from 1; today's annotation tools count from 0 or do not
+say, and the difference is one pixel.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of annotations alone; no image is opened, so that every training run can start with them."""
+"""Checks of annotations alone; no image is opened: every training run can start with them."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ def name_problem(name: str) -> str:
 def check_classes(data: Annotations, classes: Sequence[str], *, training: bool) -> list[Finding]:
     """Whether a training run on ``classes`` gets the labels it thinks.
 
-    mmdet numbers them in the order of the file. A name that the file does not have is silently left out by mmdet, and shifts all labels behind
-    it.
+    mmdet numbers them in the order of the file. A name that the file does not have is silently left
+    out by mmdet, and shifts all labels behind it.
 
     Args:
         data: one split; of a file that is not read to its end the categories alone.

@@ -134,6 +134,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     )  # of images that are drawn
     if launcher != 'none':
         _prepare_processes(cfg)
+    _settle_workers(cfg)
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
@@ -143,6 +144,15 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
         # either.
         runner.register_hook(ResumeHook())
     return runner
+
+
+def _settle_workers(cfg: Config) -> None:
+    """Without workers there are none to keep or to fetch ahead; torch refuses to be asked for it."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader') or {}
+        if loader.get('num_workers') == 0:
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
 
 
 def _prepare_processes(cfg: Config) -> None:

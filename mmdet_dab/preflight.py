@@ -49,7 +49,7 @@ def check_annotations(cfg: Config, *splits: str) -> None:
     """Find what would silently lower AP in the annotations of some splits; warn of the rest.
 
     Raises:
-        DataError: a class that no category has, an id that repeats, boxes without area and the like.
+        DataError: a class that no category has, an id that repeats, invalid boxes and the like.
     """
     from mmdet_dab.data.checks.config import check_config
     from mmdet_dab.data.checks.finding import stop_at_errors

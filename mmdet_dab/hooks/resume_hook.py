@@ -79,6 +79,11 @@ class ResumeHook(Hook):
         """Say what the changes since the checkpoint do; refit the schedule where that is asked for."""
         if not self._resumed:
             return
+        if not isinstance(runner.train_loop, Place):
+            runner.logger.warning(
+                f'{type(runner.train_loop).__name__} starts again at the beginning of an epoch or with other random '
+                "numbers: train_cfg.type='ResumableEpochLoop' or 'ResumableIterLoop' goes on exactly"
+            )
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             key, done, total = 'max_iters', runner.iter, runner.max_iters
         else:

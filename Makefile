@@ -8,57 +8,79 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-# Written at the end of the installation: one that was interrupted goes on where it stopped.
-STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
+# Written at the end of an installation: one that was interrupted goes on where it stopped.
+INSTALLED := $(VENV)/.installed
+DEVELOPMENT := $(VENV)/.installed-dev
+DOCUMENTATION := $(VENV)/.installed-docs
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Without build isolation nothing else is downloaded to install this package.
+EDITABLE := $(PIP) --no-build-isolation --editable
 
-.PHONY: help install demo test lint types clean
+.PHONY: help install demo test lint types docs wheel clean
 
 help:
-	@echo 'make demo    train and evaluate a small detector on drawn pictures'
-	@echo 'make test    run the tests           make lint    check style and format'
-	@echo 'make types   check type hints        make clean   remove .venv, caches and builds'
+	@echo 'make install  install into .venv         make demo     train and evaluate a small detector'
+	@echo 'make test     run the tests              make lint     check style and format'
+	@echo 'make types    check type hints           make docs     write the documentation to site/'
+	@echo 'make wheel    build dist/*.whl           make clean    remove .venv, caches and builds'
 
-install: $(STAMP)
+install: $(INSTALLED)
+	@echo 'Installed. Activate with: source $(BIN)/activate'
 
-demo: $(STAMP)
-	$(BIN)/python tools/demo.py $(ARGS)
+demo: $(INSTALLED)
+	$(BIN)/mmdet-dab demo $(ARGS)
+	@echo 'For commands of your own, activate with: source $(BIN)/activate'
 
 # The tests start some fifty processes. Where the environment forbids to keep bytecode, as on many build servers, each
 # would compile all of PyTorch and MMDetection again: kept here, they need a third of the time.
 test: export PYTHONDONTWRITEBYTECODE =
 test: export PYTHONPYCACHEPREFIX = $(abspath $(VENV))/bytecode
 test: export OMP_NUM_THREADS = 1
-test: $(STAMP)
+test: $(DEVELOPMENT)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: $(STAMP)
+lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP)
+types: $(DEVELOPMENT)
 	$(BIN)/mypy
 
+docs: $(DOCUMENTATION)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): setup.py
+$(INSTALLED): pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { \
 	  echo "error: '$(PYTHON)' is not a Python 3.10, 3.11 or 3.12: name one, e.g. make PYTHON=python3.11" >&2; exit 2; }
 	@echo 'Installing into $(VENV), once: 1/4 virtual environment'
 	@$(PYTHON) -m venv $(VENV)
 	@echo '2/4 PyTorch ($(TORCH)), the largest download'
 	@$(PIP) $(TORCH)
-	@echo '3/4 MMDetection with mmcv-lite, and the tools of the tests'
-	@# setuptools first: without build isolation nothing else is downloaded to install this package.
-	@$(PIP) 'setuptools<81' wheel
-	@$(PIP) --no-build-isolation --editable '.[lite,dev]'
+	@echo '3/4 MMDetection with mmcv-lite'
+	@$(PIP) 'setuptools>=77,<81' wheel
+	@$(EDITABLE) '.[lite,convert]'
 	@echo '4/4 checks'
+	@# The headless build has the same files, and needs no libGL; both stay installed, as mmengine asks for the other.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	  version=$$($(BIN)/python -c 'from importlib.metadata import version; print(version("opencv-python"))') && \
-	  echo "    OpenCV finds no libGL on this machine: opencv-python-headless $$version takes its place" && \
-	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python && \
-	  $(PIP) "opencv-python-headless==$$version"; }
-	@$(BIN)/python -W ignore -c 'import mmdet_dab, mmdet.apis'
+	  echo "    OpenCV finds no libGL on this machine: opencv-python-headless $$version is used" && \
+	  $(PIP) --force-reinstall --no-deps "opencv-python-headless==$$version"; }
+	@$(BIN)/python -W ignore -c 'import mmdet_dab.parts, mmdet.apis'
+	@touch $@
+
+$(DEVELOPMENT): $(INSTALLED)
+	@echo 'The tools of the tests, once'
+	@$(EDITABLE) '.[lite,dev]'
+	@touch $@
+
+$(DOCUMENTATION): $(INSTALLED)
+	@echo 'The tools of the documentation, once'
+	@$(EDITABLE) '.[lite,docs]'
 	@touch $@

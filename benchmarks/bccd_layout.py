@@ -1,12 +1,12 @@
-"""Bring the public blood-cell dataset into the layout of our configs: ``python -m benchmarks.bccd_layout SRC DST``.
+"""Bring the public blood-cell dataset into the layout of our configs.
 
 1. ``git clone https://github.com/Shenggan/BCCD_Dataset`` (364 images of 640×480, MIT licence)
 2. ``python -m benchmarks.bccd_layout BCCD_Dataset data/bccd``
 3. ``python tools/train.py configs/custom/bccd_r18_c4_55e.py``
 
-SRC holds Pascal VOC: ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/{train,val,test}.txt``, itself or in a
-folder ``BCCD``. DST gets ``images/`` and ``annotations/{train,val,test}.json`` with the dataset's own split of 205, 87
-and 72 images.
+SRC holds Pascal VOC: ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/{train,val,test}.txt``,
+itself or in a folder ``BCCD``. DST gets ``images/`` and ``annotations/{train,val,test}.json`` with
+the dataset's own split of 205, 87 and 72 images.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
 from mmdet_dab import cli
+from mmdet_dab.data.images import ImageFolder
+from mmdet_dab.data.voc import read_voc
 from mmdet_dab.errors import DataError, listed, plural
-from mmdet_dab.own_data.image_files import PictureFolder
-from mmdet_dab.own_data.voc import read_voc
 
 CLASSES = ('RBC', 'WBC', 'Platelets')
 SPLITS = ('train', 'val', 'test')
@@ -49,7 +49,7 @@ def convert(source: Path, target: Path) -> dict[str, int]:
         DataError: the layout is another one, or a split names an image without annotations.
     """
     folder = source_folder(source)
-    whole = read_voc(folder / 'Annotations', PictureFolder(folder / 'JPEGImages'), CLASSES)
+    whole = read_voc(folder / 'Annotations', ImageFolder(folder / 'JPEGImages'), CLASSES)
     rows = {Path(image['file_name']).stem: row for row, image in enumerate(whole.images)}
     counts = {}
     for split in SPLITS:

@@ -1,4 +1,6 @@
-"""How cost grows with sizes and counts, beside the arithmetic that it needs: ``python -m benchmarks.growth``."""
+"""How cost grows with sizes and counts, beside the arithmetic that it needs: ``python -m
+benchmarks.growth``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from mmdet_dab.registry import MODELS
 CONFIG = 'configs/dab_detr_r50_50e.py'
 #: Tells the time, in seconds.
 Now = Callable[[], float]
-PICTURES = 4
+IMAGES = 4
 #: The one sweep whose arithmetic is a bound for the worst case.
 LOSSES = 'matching + losses, n objects'
 
@@ -55,7 +57,9 @@ def least(step: Callable[[], Any], rounds: int, now: Now) -> float:
 
 
 def growth(points: Sequence[Point]) -> list[float]:
-    """Time over arithmetic, of each point and in parts of the first: above 1 it grows faster than its arithmetic."""
+    """Time over arithmetic, of each point and in parts of the first: above 1 it grows faster than
+    its arithmetic.
+    """
     first = points[0]
     return [point.seconds / first.seconds / (point.arithmetic / first.arithmetic) for point in points]
 
@@ -84,13 +88,15 @@ def prediction(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[f
     products = count(model, {scene.size: 1})
     total = (products.weights + products.attention).total() * scene.batch / 1e9
     model = optimize_for_inference(model)
-    pictures, samples = scene.pictures(), scene.data_samples()
+    images, samples = scene.images(), scene.data_samples()
     with torch.inference_mode():
-        return least(lambda: model(pictures, samples, mode='predict'), rounds, now), total
+        return least(lambda: model(images, samples, mode='predict'), rounds, now), total
 
 
 def decoding(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
-    """What queries add to a prediction: seconds of decoder and head from given cells, and G multiply-adds."""
+    """What queries add to a prediction: seconds of decoder and head from given cells, and G
+    multiply-adds.
+    """
     model = detector(num_queries).eval()
     products = count(model, {scene.size: 1})
     total = sum(
@@ -102,8 +108,8 @@ def decoding(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[flo
     model = optimize_for_inference(model)
     samples = scene.data_samples()
     with torch.inference_mode():
-        features = model.extract_feat(scene.pictures())
-        tokens = model.encoder(model.tokenizer(features, scene.size, samples, model.positional_encoder))
+        features = model.extract_feat(scene.images())
+        tokens = model.encoder(model.tokenizer(features, None, model.positional_encoder))
 
         def step() -> None:
             queries = model.query_generator(tokens)
@@ -119,23 +125,25 @@ def training(scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
     products = count(model.eval(), {scene.size: 1})
     total = (products.weights + products.attention).total() * scene.batch / 1e9
     model.train().to(memory_format=torch.channels_last)
-    pictures, samples = scene.pictures(), scene.data_samples()
+    images, samples = scene.images(), scene.data_samples()
 
     def step() -> None:
         model.zero_grad()
-        sum(model(pictures, samples, mode='loss').values()).backward()
+        sum(model(images, samples, mode='loss').values()).backward()
 
     return least(step, rounds, now), total
 
 
 def losses(objects: int, rounds: int, now: Now) -> tuple[float, float]:
-    """Seconds of matching and losses, forward and backward, and the arithmetic in M numbers that are computed.
+    """Seconds of matching and losses, forward and backward, and the arithmetic in M numbers that
+    are computed.
 
-    They are a logit for every query and class, a cost for every query and object, and, at worst, a comparison for every
-    query, object and object before it: so the search for the best assignment goes.
+    They are a logit for every query and class, a cost for every query and object, and, at worst, a
+    comparison for every query, object and object before it: so the search for the best assignment
+    goes.
     """
-    step, _ = our_losses('cpu', [objects] * PICTURES)
-    numbers = LAYERS * PICTURES * QUERIES * (CLASSES + objects + objects**2)
+    step, _ = our_losses('cpu', [objects] * IMAGES)
+    numbers = LAYERS * IMAGES * QUERIES * (CLASSES + objects + objects**2)
     return least(step, 5 * rounds, now), numbers / 1e6
 
 
@@ -151,7 +159,7 @@ def sweep(values: Sequence[int], measure: Callable[[int], tuple[float, float]]) 
 def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
     """What is varied, with its unit -> the points."""
     return {
-        'prediction, picture of n × n': sweep(
+        'prediction, image of n × n': sweep(
             (400, 800, 1200, 1600), lambda side: prediction(QUERIES, Scene(1, (side, side)), rounds, now)
         ),
         'prediction, n queries, 400 × 400': sweep(
@@ -160,7 +168,7 @@ def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
         'decoder and head, n queries, 400 × 400': sweep(
             (100, 300, 600, 900), lambda queries: decoding(queries, Scene(1, (400, 400)), rounds, now)
         ),
-        'training step, n pictures of 192 × 192': sweep(
+        'training step, n images of 192 × 192': sweep(
             (1, 2, 4, 8, 16), lambda batch: training(Scene(batch, (192, 192)), rounds, now)
         ),
         LOSSES: sweep((1, 10, 30, 100, 300), lambda objects: losses(objects, rounds, now)),

@@ -26,7 +26,7 @@ def outputs(device: str, batch: int) -> tuple[Tensor, Tensor]:
 
 
 def some_counts() -> list[int]:
-    """1 to 60 objects for every picture of the batch."""
+    """1 to 60 objects for every image of the batch."""
     return torch.randint(1, MOST + 1, (BATCH,), generator=torch.Generator().manual_seed(2)).tolist()
 
 
@@ -39,7 +39,7 @@ def truth(device: str, counts: Sequence[int]) -> list:
 
 
 def mmdets_losses(device: str, our_assigner: bool = False) -> Any:
-    """mmdet: picture by picture, layer by layer; with its own assigner or with ours."""
+    """mmdet: image by image, layer by layer; with its own assigner or with ours."""
     head = mmdets('r50').bbox_head.to(device)
     if our_assigner:
         from mmdet_dab.models import MatcherAssigner
@@ -52,11 +52,11 @@ def mmdets_losses(device: str, our_assigner: bool = False) -> Any:
 
 
 def our_losses(device: str, counts: Sequence[int] | None = None) -> Any:
-    """Ours: all layers and pictures at once.
+    """Ours: all layers and images at once.
 
     Args:
         device: to compute on.
-        counts: objects of every picture; None: as in the comparison with mmdet.
+        counts: objects of every image; None: as in the comparison with mmdet.
     """
     counts = counts or some_counts()
     mmdets('r50')  # registers mmdet's scope
@@ -71,7 +71,7 @@ def our_losses(device: str, counts: Sequence[int] | None = None) -> Any:
 
     MODELS.register_module(module=GivenOutputs, force=True)
     config = _our_head()
-    config.type = 'mmdet_dab.GivenOutputs'
+    config.update(type='mmdet_dab.GivenOutputs', num_classes=CLASSES)
     head = MODELS.build(config).to(device)
     logits, boxes = outputs(device, len(counts))
     output = SimpleNamespace(logits=logits, boxes=boxes, queries=SimpleNamespace(denoising=None))
@@ -115,7 +115,7 @@ def main() -> None:
         furthest = max(abs(result.outcome[name] - loss) / abs(loss) for name, loss in base.outcome.items())
         ratio = base.median / result.median
         rows.append((result.name, f'{1e3 * result.median:.0f} ms', result.spread, f'{ratio:.2f} ×', f'{furthest:.0e}'))
-    title = f'{LAYERS} layers × {BATCH} pictures, {QUERIES} queries, 1 to {MOST} objects'
+    title = f'{LAYERS} layers × {BATCH} images, {QUERIES} queries, 1 to {MOST} objects'
     header = (title, 'median', 'least – greatest, s', 'faster than mmdet', 'losses differ by')
     about = side_by_side.machine(args.threads)
     text = f'{side_by_side.table(header, rows)}\n\n{about}; {args.rounds} rounds.'

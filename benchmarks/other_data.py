@@ -1,8 +1,11 @@
-"""Data sets to try ``tools/new_dataset.py`` on, drawn in minutes: ``python -m benchmarks.other_data chess --out DIR``.
+"""Datasets to try ``new-data`` on, drawn in minutes.
 
-``shapes``: 330 pictures of three shapes and sizes, with up to twelve drawn shapes of six classes.
-``chess``: 400 photographs with up to eight chessmen of six classes set into them, in any colour, a tenth to two fifths
-of the picture in size. The photographs are parts of COCO's, or of others in folders ``train2017`` and ``val2017``.
+``python -m benchmarks.other_data chess --out DIR``
+
+``shapes``: 330 images of three shapes and sizes, with up to twelve drawn shapes of six classes.
+``chess``: 400 photographs with up to eight chessmen of six classes set into them, in any colour, a
+tenth to two fifths of the image in size. The photographs are parts of COCO's, or of others in
+folders ``train2017`` and ``val2017``.
 
 ``DIR/train`` and ``DIR/val`` get ``images/`` and ``annotations.json`` each.
 """
@@ -52,7 +55,7 @@ class Man:
 
 
 def draw_shapes(num_images: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Pictures of :class:`SyntheticShapes`, wide, tall and square ones by turns, as it returns them."""
+    """Images of :class:`SyntheticShapes`, wide, tall and square ones by turns, as it returns them."""
     kinds = [
         SyntheticShapes(num_images, seed=10 * seed + index, num_objects=(1, 12), object_size=(0.08, 0.4), **kind)
         for index, kind in enumerate(SHAPES)

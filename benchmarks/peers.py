@@ -1,4 +1,6 @@
-"""The candidates: DAB-DETR of mmdet, of Hugging Face and ours, with the same weights, pictures and objects."""
+"""The candidates: DAB-DETR of mmdet, of Hugging Face and ours, with the same weights, images and
+objects.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ VARIANTS = {'r50': ((1, 2, 2, 2), (1, 1, 1, 1)), 'r50_dc5': ((1, 2, 2, 1), (1, 1
 
 @dataclass(frozen=True)
 class Scene:
-    """What is looked at: random pictures, normalised already.
+    """What is looked at: random images, normalised already.
 
     Attributes:
-        batch: pictures.
+        batch: images.
         size: (height, width) in pixels.
-        objects: in each picture.
+        objects: in each image.
         device: cpu or cuda.
     """
 
@@ -30,12 +32,12 @@ class Scene:
     objects: int = 7
     device: str = 'cpu'
 
-    def pictures(self) -> Tensor:
+    def images(self) -> Tensor:
         """(B, 3, H, W)."""
         return torch.randn(self.batch, 3, *self.size, generator=torch.Generator().manual_seed(0)).to(self.device)
 
     def truth(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Per picture labels (T,) and boxes (T, 4) cx cy w h in 0..1."""
+        """Per image labels (T,) and boxes (T, 4) cx cy w h in 0..1."""
         generator = torch.Generator().manual_seed(1)
         labels = [torch.randint(80, (self.objects,), generator=generator) for _ in range(self.batch)]
         sizes = [torch.rand(self.objects, 2, generator=generator) * 0.3 + 0.05 for _ in range(self.batch)]
@@ -43,7 +45,7 @@ class Scene:
         return [label.to(self.device) for label in labels], [box.to(self.device) for box in boxes]
 
     def data_samples(self) -> list:
-        """The truth as mmdet has it."""
+        """The ground truth as mmdet has it."""
         from mmdet.structures import DetDataSample
         from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
         from mmengine.structures import InstanceData
@@ -82,7 +84,8 @@ def mmdets(variant: str) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):  # as if trained: folding it must not be a no-op
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    # The box branch starts at zero, with which all boxes are the anchors, whatever was computed before.
+    # The box branch starts at zero, with which all boxes are the anchors, whatever was computed
+    # before.
     nn.init.xavier_uniform_(model.bbox_head.fc_reg.layers[-1].weight)
     return model
 
@@ -125,7 +128,7 @@ def huggingfaces(variant: str) -> nn.Module:
 
 
 def predict(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype: str | None) -> Any:
-    """Prediction, from normalised pictures to the best 300 boxes.
+    """Prediction, from normalised images to the best 300 boxes.
 
     Args:
         build: one of the models.
@@ -139,27 +142,27 @@ def predict(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype
         from mmdet_dab.optimize import optimize_for_inference
 
         model = optimize_for_inference(model, getattr(torch, dtype))
-    pictures, samples = scene.pictures(), scene.data_samples()
+    images, samples = scene.images(), scene.data_samples()
     found: list[Any] = []
 
     @torch.inference_mode()
     def step() -> None:
-        found[:] = [_found(model, pictures, samples, scene)]
+        found[:] = [_found(model, images, samples, scene)]
 
     return step, lambda: [tensor.float().cpu().tolist() for tensor in found[0]]
 
 
-def _found(model: nn.Module, pictures: Tensor, samples: list, scene: Scene) -> tuple[Tensor, Tensor]:
-    """Scores and boxes (x1 y1 x2 y2 in pixels) of the first picture."""
+def _found(model: nn.Module, images: Tensor, samples: list, scene: Scene) -> tuple[Tensor, Tensor]:
+    """Scores and boxes (x1 y1 x2 y2 in pixels) of the first image."""
     if build_of(model) == 'transformers':
-        output = model(pixel_values=pictures, pixel_mask=torch.ones_like(pictures[:, 0], dtype=torch.long))
+        output = model(pixel_values=images, pixel_mask=torch.ones_like(images[:, 0], dtype=torch.long))
         scores, index = output.logits.sigmoid().flatten(1).topk(300)
         boxes = output.pred_boxes.gather(1, (index // 80)[..., None].expand(-1, -1, 4))
         centre, size = boxes[..., :2], boxes[..., 2:]
         corners = torch.cat((centre - size / 2, centre + size / 2), -1).clamp(0, 1)
         height, width = scene.size
         return scores[0], corners[0] * corners.new_tensor([width, height, width, height])
-    result = model(pictures, samples, mode='predict')[0].pred_instances
+    result = model(images, samples, mode='predict')[0].pred_instances
     return result.scores, result.bboxes
 
 
@@ -176,17 +179,17 @@ def train(build: Callable[[str], nn.Module], variant: str, scene: Scene, channel
         model = model.to(memory_format=torch.channels_last)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5)
-    pictures, samples = scene.pictures(), scene.data_samples()
+    images, samples = scene.images(), scene.data_samples()
     labels = [dict(class_labels=label, boxes=box) for label, box in zip(*scene.truth(), strict=True)]
     losses: list[float] = []
 
     def step() -> None:
         optimizer.zero_grad()
         if build_of(model) == 'transformers':
-            mask = torch.ones_like(pictures[:, 0], dtype=torch.long)
-            loss = model(pixel_values=pictures, pixel_mask=mask, labels=labels).loss
+            mask = torch.ones_like(images[:, 0], dtype=torch.long)
+            loss = model(pixel_values=images, pixel_mask=mask, labels=labels).loss
         else:
-            loss = sum(model(pictures, samples, mode='loss').values())
+            loss = sum(model(images, samples, mode='loss').values())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 0.1)
         optimizer.step()
@@ -196,7 +199,9 @@ def train(build: Callable[[str], nn.Module], variant: str, scene: Scene, channel
 
 
 def recomputing(variant: str) -> nn.Module:
-    """Ours with activation checkpointing, as in ``configs/ablations/dab_detr_r50_dc5_recompute_50e.py``."""
+    """Ours with activation checkpointing, as in
+    ``configs/ablations/dab_detr_r50_dc5_recompute_50e.py``.
+    """
     return ours(variant, recompute=True)
 
 

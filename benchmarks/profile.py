@@ -1,7 +1,10 @@
-"""Where time goes, part by part, beside the least that it could take: ``python -m benchmarks.profile``.
+"""Where time goes, part by part, beside the least that it could take.
 
-The floor of a part is its multiply-adds (``mmdet_dab.analysis.complexity``) at the rate of this machine's matrix
-product. Times are the least of all rounds, and the rate the best, so that what else the machine does counts little.
+``python -m benchmarks.profile``
+
+The floor of a part is its multiply-adds (``mmdet_dab.analysis.complexity``) at the rate of this
+machine's matrix product. Times are the least of all rounds, and the rate the best, so that what
+else the machine does counts little.
 """
 
 from __future__ import annotations
@@ -25,14 +28,16 @@ from mmdet_dab.optimize import optimize_for_inference
 SIZE = (800, 1066)
 #: Tells the time, in seconds.
 Now = Callable[[], float]
-#: Parts of the detector in the order in which pictures go through them.
+#: Parts of the detector in the order in which images go through them.
 PARTS = ('backbone', 'neck', 'tokenizer', 'encoder', 'query_generator', 'decoder', 'bbox_head')
 STACKS = ('encoder', 'decoder')
 MATCHING, REST = 'matching', 'losses, predictions'
 
 
 def rows_of(model: nn.Module) -> dict[str, str]:
-    """Module -> the row of the table that it is booked on; a stack of layers has a row for each of their parts."""
+    """Module -> the row of the table that it is booked on; a stack of layers has a row for each of
+    their parts.
+    """
     rows = {name: name for name in PARTS}
     for stack in STACKS:
         for name, _ in getattr(model, stack).named_children():
@@ -86,20 +91,11 @@ class Clock:
             handles.append(module.register_forward_pre_hook(lambda *_, row=row: self.enter(row)))
             handles.append(module.register_forward_hook(lambda *_: self.leave()))
         matcher = model.bbox_head.matcher
-        model.bbox_head.matcher = self._timed(matcher)
+        handles.append(matcher.register_forward_pre_hook(lambda *_: self.enter(MATCHING)))
+        handles.append(matcher.register_forward_hook(lambda *_: self.leave()))
         yield
-        model.bbox_head.matcher = matcher
         for handle in handles:
             handle.remove()
-
-    def _timed(self, matcher: Callable[..., Any]) -> Callable[..., Any]:
-        def match(*args: Any) -> Any:
-            self.enter(MATCHING)
-            result = matcher(*args)
-            self.leave()
-            return result
-
-        return match
 
 
 class BackwardClock:
@@ -138,7 +134,9 @@ class BackwardClock:
             handle.remove()
 
     def backward(self, loss: Tensor) -> None:
-        """Go back, and tell what took how long: between the gradient of a part's output and that of its input."""
+        """Go back, and tell what took how long: between the gradient of a part's output and that of
+        its input.
+        """
         self._arrived = []
         start = self._now()
         loss.backward()
@@ -207,7 +205,9 @@ def table(title: str, seconds: dict[str, float], products: Counter[str], rate: f
 def least(
     rounds: int, step: Callable[[], dict[str, dict[str, float]]], rate: Callable[[], float]
 ) -> tuple[dict[str, dict[str, float]], float]:
-    """The least time of each row of each table, over rounds, after one to warm up; and the best rate before a round."""
+    """The least time of each row of each table, over rounds, after one to warm up; and the best
+    rate before a round.
+    """
     best, fastest = step(), rate()
     for number in range(rounds):
         fastest = max(fastest, rate())
@@ -219,23 +219,23 @@ def least(
 
 def predicting(model: nn.Module, scene: Scene, now: Now) -> dict[str, dict[str, float]]:
     """One prediction, timed."""
-    clock, pictures, samples = Clock(now), scene.pictures(), scene.data_samples()
+    clock, images, samples = Clock(now), scene.images(), scene.data_samples()
     with torch.inference_mode(), clock.watching(model):
         clock.reset()
         clock.enter(REST)
-        model(pictures, samples, mode='predict')
+        model(images, samples, mode='predict')
         clock.leave()
     return {'prediction': dict(clock.seconds)}
 
 
 def training(model: nn.Module, scene: Scene, now: Now) -> dict[str, dict[str, float]]:
     """One step without the optimizer's, timed: forward and backward."""
-    clock, back, pictures, samples = Clock(now), BackwardClock(now), scene.pictures(), scene.data_samples()
+    clock, back, images, samples = Clock(now), BackwardClock(now), scene.images(), scene.data_samples()
     model.zero_grad()
     with clock.watching(model), back.watching(model):
         clock.reset()
         clock.enter(REST)
-        loss = sum(model(pictures, samples, mode='loss').values())
+        loss = sum(model(images, samples, mode='loss').values())
         clock.leave()
         back.backward(loss)
     forward: Counter[str] = Counter()

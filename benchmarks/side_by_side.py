@@ -1,4 +1,5 @@
-"""Time several candidates side by side: A B A B …, each in a process of its own, in one group on one machine.
+"""Time several candidates side by side: A B A B …, each in a process of its own, in one group on
+one machine.
 
 Only one works at a time, and every round visits all of them, so that whatever else the machine does
 meets them alike; ratios of medians then say more than seconds. A process of its own gives each its
@@ -8,9 +9,11 @@ own peak memory.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import platform
 import statistics
+import textwrap
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +128,9 @@ def synchronise(device: str) -> None:
 
 
 def peak_gb(device: str) -> float:
-    """The most memory that this process held so far: of the GPU, or resident in main memory (Linux)."""
+    """The most memory that this process held so far: of the GPU, or resident in main memory
+    (Linux).
+    """
     if device != 'cpu':
         return torch.cuda.max_memory_allocated() / 2**30
     import resource
@@ -181,7 +186,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def keep(name: str, text: str, data: Any, publish: bool) -> None:
-    """Print a result, keep its figures as JSON, and put its text into the page, between the marks of its name.
+    """Print a result, keep its figures as JSON, and put its text into the page, between the marks
+    of its name.
 
     Args:
         name: of the result.
@@ -197,13 +203,22 @@ def keep(name: str, text: str, data: Any, publish: bool) -> None:
 
 
 def write_between_marks(page: Path, name: str, text: str) -> None:
-    """Put Markdown into a page, between the marks ``<!-- name: begin -->`` and ``<!-- name: end -->``."""
+    """Put Markdown into a page, between the marks ``<!-- name: begin -->`` and ``<!-- name: end
+    -->``.
+    """
     begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
     found = page.read_text()
     if begin not in found or end not in found:
         raise SystemExit(f'error: {page} lacks the marks {begin} and {end} to write between')
     before, rest = found.split(begin)
-    page.write_text(f'{before}{begin}\n{text}\n{end}{rest.split(end)[1]}')
+    page.write_text(f'{before}{begin}\n{wrapped(text)}\n{end}{rest.split(end)[1]}')
+
+
+def wrapped(text: str, width: int = 100) -> str:
+    """Markdown with prose of this width; tables and images stay on their lines."""
+    lines = text.splitlines()
+    fill = functools.partial(textwrap.fill, width=width, break_long_words=False, break_on_hyphens=False)
+    return '\n'.join(line if line.startswith(('|', '!')) else fill(line) for line in lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:

@@ -1,4 +1,6 @@
-"""Prediction and training step beside mmdet's and Hugging Face's DAB-DETR: ``python -m benchmarks.speed``."""
+"""Prediction and training step beside mmdet's and Hugging Face's DAB-DETR: ``python -m
+benchmarks.speed``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ SIZE = (800, 1066)
 
 
 def tasks(device: str) -> dict[str, dict[str, Candidate]]:
-    """What is measured: a title, and the candidates by name; the first is what the others are compared with."""
+    """What is measured: a title, and the candidates by name; the first is what the others are
+    compared with.
+    """
     one, two = Scene(1, SIZE, device=device), Scene(2, SIZE, device=device)
     return {
         'predict-r50': {
@@ -51,9 +55,11 @@ def distance(result: Measurement, base: Measurement) -> str:
 
 
 def furthest(result: Measurement, base: Measurement) -> float:
-    """How far the outputs are from the base's: of the first step's losses relatively, of scores and boxes absolutely.
+    """How far the outputs are from the base's: of the first step's losses relatively, of scores and
+    boxes absolutely.
 
-    Boxes count in parts of the picture, and where the order of two equal scores differs, not at all.
+    Boxes count in parts of the image, and where the order of two equal scores differs, not at
+    all.
     """
     if not isinstance(result.outcome[0], list):
         return abs(result.outcome[0] - base.outcome[0]) / abs(base.outcome[0])  # later ones grow apart by rounding

@@ -1,8 +1,11 @@
-"""Train the runs of a study with several seeds, and print a table of AP: ``python -m benchmarks.training road_shapes``.
+"""Train the runs of a study with several seeds, and print a table of AP.
 
-A study is a file in ``benchmarks/studies/``: which configs, with which options, on which budget. Finished runs are
-kept in ``benchmarks/results/STUDY/SLUG-SEED.json``, so that an interrupted study goes on; several processes may work
-on the same study. ``--publish`` draws its plot and writes its table into its page.
+``python -m benchmarks.training road_shapes``
+
+A study is a file in ``benchmarks/studies/``: which configs, with which options, on which budget.
+Finished runs are kept in ``benchmarks/results/STUDY/SLUG-SEED.json``, so that an interrupted study
+goes on; several processes may work on the same study. ``--publish`` draws its plot and writes its
+table into its page.
 """
 
 from __future__ import annotations
@@ -34,13 +37,15 @@ from mmdet_dab.launch import build_runner
 
 ROOT = Path(__file__).resolve().parents[1]
 STUDIES = ROOT / 'benchmarks' / 'studies'
-#: Finished runs; part of the repository, so that tables and plots can be drawn again without training.
+#: Finished runs; part of the repository, so that tables and plots can be drawn again without
+#: training.
 RESULTS = ROOT / 'benchmarks' / 'results'
 WORK = ROOT / 'work_dirs' / 'studies'
 
 
 class Study:
-    """A study: ``page``, ``seeds``, ``runs`` (label -> config, options, threads) and ``options`` for all runs.
+    """A study: ``page``, ``seeds``, ``runs`` (label -> config, options, threads) and ``options``
+    for all runs.
 
     Args:
         name: of its file in ``benchmarks/studies``, without ``.py``.
@@ -69,7 +74,8 @@ class Study:
         cfg.default_hooks.visualization.draw = False
         if not chosen.get('keep_checkpoint'):
             cfg.default_hooks.checkpoint.update(interval=10**9, save_best=None, save_last=False)
-        # Batches are made in the process of the training, so that its CPU time is all that the run took.
+        # Batches are made in the process of the training, so that its CPU time is all that the run
+        # took.
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
             loader.update(num_workers=0, persistent_workers=False)
         return cfg
@@ -100,11 +106,12 @@ def slug(label: str) -> str:
 
 
 class CurveHook(Hook):
-    """Records AP at every validation, with the seconds of training until then, validation not counted.
+    """Records AP at every validation, with the seconds of training until then, validation not
+    counted.
 
     Args:
-        threads: of the training. One thread is timed by its CPU time, which other processes on the machine
-            hardly change; several threads, which wait for each other, by the clock.
+        threads: of the training. One thread is timed by its CPU time, which other processes on the
+            machine hardly change; several threads, which wait for each other, by the clock.
     """
 
     priority = 'LOWEST'
@@ -191,7 +198,9 @@ def take(lock: Path) -> bool:
 
 
 def at(curve: Sequence[dict], part: float, key: str) -> float | None:
-    """The value at the last validation within this share of the steps, or None before the first one."""
+    """The value at the last validation within this share of the steps, or None before the first
+    one.
+    """
     within = [point for point in curve if point['step'] <= part * curve[-1]['step'] + 0.5]
     return within[-1][key] if within else None
 
@@ -264,7 +273,9 @@ def plot(study: Study, path: Path) -> None:
 
 
 def by_machine(study: Study) -> dict[str, dict[str, str]]:
-    """Kind of machine and number of threads -> runs on it, each with the description in its first result."""
+    """Kind of machine and number of threads -> runs on it, each with the description in its first
+    result.
+    """
     found: dict[str, dict[str, str]] = {}
     for run in study.runs:
         for result in study.results(run):
@@ -275,7 +286,9 @@ def by_machine(study: Study) -> dict[str, dict[str, str]]:
 
 
 def machines(study: Study) -> str:
-    """The machine of the runs; machines with their runs where they differ and times cannot be compared."""
+    """The machine of the runs; machines with their runs where they differ and times cannot be
+    compared.
+    """
     descriptions = [(next(iter(runs.values())), ', '.join(runs)) for runs in by_machine(study).values()]
     if len(descriptions) == 1:
         return descriptions[0][0]
@@ -283,7 +296,9 @@ def machines(study: Study) -> str:
 
 
 def publish(study: Study) -> None:
-    """Draw the plot beside the page of the study, and write the table between the marks in the page."""
+    """Draw the plot beside the page of the study, and write the table between the marks in the
+    page.
+    """
     image = ROOT / 'docs' / 'images' / f'{study.name}.png'
     plot(study, image)
     text = (

@@ -1,4 +1,6 @@
-"""Runs that several studies have in common: the stations of the road from DETR, and where anchors start."""
+"""Runs that several studies have in common: the stations of the road from DETR, and where anchors
+start.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def stations(size: float | tuple[float, float], num_queries: int, num_classes: i
     """The configs of ``configs/mix/road``, and their last two with anchors of one size on a grid.
 
     Args:
-        size: width and height of those anchors, in parts of the picture.
+        size: width and height of those anchors, in parts of the image.
         num_queries: of every station.
         num_classes: for denoising, which names classes.
     """
@@ -47,8 +49,8 @@ def initial_anchors(config: str, generator: str, size: float | tuple[float, floa
     Args:
         config: its file.
         generator: where in it the query generator stands, e.g. ``model.query_generator``.
-        size: width and height of uniform anchors, in parts of the picture.
-        boxes: the data set, as in a config, from which ``BoxAnchors`` knows the objects.
+        size: width and height of uniform anchors, in parts of the image.
+        boxes: the dataset, as in a config, from which ``BoxAnchors`` knows the objects.
     """
     strategies = {
         'N(0, 1), as released': dict(type='mmdet_dab.NormalAnchors'),

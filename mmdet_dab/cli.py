@@ -49,19 +49,22 @@ def tool(name: str) -> int:
 
 
 def _parse_and_run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int:
-    def work() -> None:
+    def work() -> object:
         args = parser.parse_args(arguments)
-        args.run(args)
+        return args.run(args)
 
     return run(work)
 
 
 def run(work: Callable[[], object]) -> int:
-    """Do the work of a command; returns its exit code. What the user can fix becomes one message."""
+    """Do the work of a command; returns its exit code.
+
+    What the user can fix becomes one message.
+    """
     _forbid_unrestricted_unpickling()
     try:
         with _readable_errors():
-            work()
+            code = work()
     except UserError as error:
         return _fail(error, 2)
     except TrainingError as error:
@@ -72,7 +75,8 @@ def run(work: Callable[[], object]) -> int:
         return 130
     finally:
         _leave_process_group()
-    return 0
+    # A command that did only a part of its work says so.
+    return code if isinstance(code, int) else 0
 
 
 @contextlib.contextmanager
@@ -86,8 +90,8 @@ def _readable_errors() -> Iterator[None]:
             'or start from random weights with --cfg-options model.backbone.init_cfg=None'
         ) from error
     except ImportError as error:
-        if isinstance(error, UserError):
-            raise
+        if isinstance(error, UserError) or (error.name or '').startswith('mmdet_dab'):
+            raise  # the second is a mistake of ours
         raise install_error(error) from error
 
 

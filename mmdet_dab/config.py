@@ -1,4 +1,7 @@
-"""From the name of a config to a config in memory, and on to a detector. Imports nothing heavy by itself."""
+"""From the name of a config to a config in memory, and on to a detector.
+
+Imports nothing heavy by itself.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ class DraftConfig:
         self.cfg, self._check_keys = cfg, check_keys
 
     def finish(self) -> Config:
-        """Import torch and mmdet, register all parts and those of ``custom_imports``, and check the overrides by them.
+        """Import torch and mmdet, register all parts and those of ``custom_imports``, and check the
+        overrides by them.
 
         Raises:
             InstallError: a package is missing or broken.
@@ -155,7 +159,8 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
 
     Args:
         config: a config, or the name of one as :func:`load_config` takes it.
-        weights: a checkpoint; None leaves random weights.
+        weights: a checkpoint, or an address on the Hugging Face hub (``hf://OWNER/REPOSITORY``); None
+            leaves random weights.
         device: where the model goes, such as ``'cuda:0'``.
 
     Returns:
@@ -168,25 +173,20 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
     """
     cfg: Any = load_config(config) if isinstance(config, str | Path) else copy.deepcopy(config)
     model: Any = build_detector(cfg)
-    stored = {} if weights is None else _load_weights(model, Path(weights), cfg)
-    model.dataset_meta = _class_names(cfg, stored)
+    model.dataset_meta = _class_names(cfg, {})
+    if weights is not None:
+        from mmdet_dab.checkpoints import load_weights
+
+        model.dataset_meta = _class_names(cfg, load_weights(model, weights, model.dataset_meta.get('classes')))
     read_arrays_or_files(cfg)
     model.cfg = cfg
     return model.to(device)
 
 
-def _load_weights(model: nn.Module, path: Path, cfg: Config) -> Mapping[str, Any]:
-    """Load a checkpoint into the model; returns what it stores about its dataset."""
-    from mmdet_dab.checkpoints import Conversion, check_fits, read_weights
-
-    state, meta = read_weights(path)
-    check_fits(Conversion(state, origin={name: name for name in state}, dropped={}), model.state_dict(), cfg.filename)
-    model.load_state_dict(state)
-    return {key.lower(): value for key, value in meta.get('dataset_meta', {}).items()}  # mmdet 3.0 wrote CLASSES
-
-
 def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Names and colours of the classes: the checkpoint's, else the config's, else those of the dataset's class."""
+    """Names and colours of the classes: the checkpoint's, else the config's, else those of the
+    dataset's class.
+    """
     from mmdet.registry import DATASETS
 
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
@@ -198,7 +198,8 @@ def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_arrays_or_files(cfg: Config) -> None:
-    """Make the test pipeline of a detector that was trained on arrays, such as drawn images, read files.
+    """Make the test pipeline of a detector that was trained on arrays, such as drawn images, read
+    files.
 
     mmdet's ``inference_detector`` exchanges the first step where it is given an array, and only then.
     """

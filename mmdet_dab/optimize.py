@@ -18,26 +18,29 @@ _SETTINGS = '_optimised_for_inference'
 def optimize_for_inference(
     model: nn.Module, dtype: torch.dtype = torch.float32, compile_with: str | None = None
 ) -> nn.Module:
-    """Fold batch norm into the convolutions, lay pictures out channels-last, and set the precision.
+    """Fold batch norm into the convolutions, lay images out channels-last, and set the precision.
 
-    For detectors of ours and of mmdet. The model is changed in place and is for prediction only from then on;
-    build it and load its weights anew to have it back as it was. A second call changes nothing.
+    For detectors of ours and of mmdet. The model is changed in place and is for prediction only
+    from then on; build it and load its weights anew to have it back as it was. A second call
+    changes nothing.
 
     Args:
         model: with its weights loaded.
-        dtype: float32 keeps the outputs but for rounding. With bfloat16 or float16, backbone and neck compute
-            in that precision, and of a detector of ours encoder and decoder too. The sine codes, the anchors
-            and the head stay float32, so that boxes are not rounded to half a per cent of the picture.
-        compile_with: also compile backbone and neck, and of a detector of ours encoder and decoder, with this
-            backend of ``torch.compile``; ``'inductor'`` needs a C++ compiler on a CPU and takes minutes at the first
-            prediction. Pictures of all sizes then share what was compiled. None leaves it.
+        dtype: float32 keeps the outputs but for rounding. With bfloat16 or float16, backbone and
+            neck compute in that precision, and of a detector of ours encoder and decoder too. The
+            sine codes, the anchors and the head stay float32, so that boxes are not rounded to half
+            a per cent of the image.
+        compile_with: also compile backbone and neck, and of a detector of ours encoder and decoder,
+            with this backend of ``torch.compile``; ``'inductor'`` needs a C++ compiler on a CPU and
+            takes minutes at the first prediction. Images of all sizes then share what was
+            compiled. None leaves it.
 
     Returns:
         the same model, in eval mode.
 
     Raises:
-        ValueError: the model was optimised otherwise already, or has no backbone, or dtype is no float, or
-            there is no such backend.
+        ValueError: the model was optimised otherwise already, or has no backbone, or dtype is no
+            float, or there is no such backend.
     """
     if _is_optimised(model, (dtype, compile_with)):
         return model
@@ -91,7 +94,9 @@ def cast(value: Any, dtype: torch.dtype) -> Any:
 
 
 def _refuse_weights(model: nn.Module, *_: Any) -> NoReturn:
-    """Batch norm is gone: raw weights would be taken for folded ones, and predictions would be wrong in silence."""
+    """Batch norm is gone: raw weights would be taken for folded ones, and predictions would be
+    wrong in silence.
+    """
     raise RuntimeError(
         f'this {type(model).__name__} is optimised for inference and takes no weights any more: '
         'build it anew, load them, and optimise it then'

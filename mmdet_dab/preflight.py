@@ -1,4 +1,4 @@
-"""What a command needs is checked before work starts: whether files are there, then what is in them.
+"""What a command needs is checked before work starts: files first, then their contents.
 
 Whether files are there is found out before torch and mmdet are imported, which takes seconds.
 """
@@ -46,20 +46,20 @@ def _check_path(cfg: Config, key: str, path: Path) -> None:
 
 
 def check_annotations(cfg: Config, *splits: str) -> None:
-    """Find what would silently cost AP in the annotations of ``'train'``, ``'val'`` or ``'test'``; warn of the rest.
+    """Find what would silently lower AP in the annotations of some splits; warn of the rest.
 
     Raises:
         DataError: a class that no category has, an id that repeats, boxes without area and the like.
     """
-    from mmdet_dab.own_data.config_checks import check_config
-    from mmdet_dab.own_data.findings import stop_at_faults
+    from mmdet_dab.data.checks.config import check_config
+    from mmdet_dab.data.checks.finding import stop_at_errors
 
     findings = check_config(cfg, splits)
-    faults = [finding for finding in findings if finding.stops]
+    errors = [finding for finding in findings if finding.stops]
     for finding in findings:
-        if os.environ.get('RANK', '0') == '0' and finding not in faults[:1]:
+        if os.environ.get('RANK', '0') == '0' and finding not in errors[:1]:
             print(f'{"error" if finding.stops else "warning"}: {finding}', file=sys.stderr)
-    stop_at_faults(faults)
+    stop_at_errors(errors)
 
 
 def check_file(path: str) -> None:
@@ -77,7 +77,7 @@ def check_checkpoint(path: str) -> None:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """The same for the files that ``init_cfg=dict(type='Pretrained', checkpoint=...)`` names anywhere in the model."""
+    """The same for the files that ``init_cfg=dict(type='Pretrained', …)`` names in the model."""
     for key, node in walk(cfg.get('model'), 'model'):
         path = node.get('checkpoint') if node.get('type') == 'Pretrained' else None
         if not isinstance(path, str):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 import zipfile
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,35 +15,56 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmdet_dab import compat
+from mmdet_dab.errors import InstallError
 from tests.helpers.paths import ROOT
 
-LITE = isinstance(sys.modules['mmcv._ext'], compat._MissingExtension)
+LITE = not compat.has_compiled_operations()
 
 
 # --- Imports
 
 IMPORTS = """
-import json, os, warnings
+import json, os, sys, warnings
 before = set(os.environ)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter('always')
     import mmdet_dab
-variables = [name for name in os.environ if name.startswith('TORCH') and name not in before]
-import mmcv.ops, mmdet.apis, mmdet.engine, mmdet.evaluation, mmdet.models
+    light = not {'torch', 'mmengine', 'mmcv', 'mmdet', 'numpy'} & set(sys.modules)
+    import mmcv.ops, mmdet.apis, mmdet.engine, mmdet.evaluation, mmdet.models
+    from mmdet.registry import MODELS
+    type_name = MODELS.get('ComposedDETR').__module__
+    mmdet_dab.models, mmdet_dab.hooks, mmdet_dab.optimize_for_inference
+variables = [name for name in os.environ if name.startswith('TORCH_FORCE') and name not in before]
 warned = [(warning.filename, str(warning.message)) for warning in caught]
-print(json.dumps(dict(variables=variables, warnings=warned)))
+print(json.dumps(dict(light=light, type_name=type_name, variables=variables, warnings=warned)))
 """
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    # Python 3.12 shows what it finds in mmdet's docstrings, each time where it keeps no compiled files.
+    command = [sys.executable, '-W', 'ignore:invalid escape sequence', '-c', code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
 
 
 @pytest.fixture(scope='module')
 def fresh_import() -> subprocess.CompletedProcess[str]:
-    # Python 3.12 shows what it finds in mmdet's docstrings, each time where it keeps no compiled files.
-    command = [sys.executable, '-W', 'ignore:invalid escape sequence', '-c', IMPORTS]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    return python(IMPORTS)
+
+
+def told(fresh_import: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    return json.loads(fresh_import.stdout.splitlines()[-1])
 
 
 def test_ordinary_imports_of_mmdet_work_after_ours(fresh_import: subprocess.CompletedProcess[str]):
     assert fresh_import.returncode == 0, fresh_import.stderr
+
+
+def test_import_imports_nothing_heavy(fresh_import: subprocess.CompletedProcess[str]):
+    assert told(fresh_import)['light']
+
+
+def test_mmdets_registry_knows_our_parts_after_an_import(fresh_import: subprocess.CompletedProcess[str]):
+    assert told(fresh_import)['type_name'] == 'mmdet_dab.models.detector'
 
 
 def test_import_shows_no_warning(fresh_import: subprocess.CompletedProcess[str]):
@@ -61,17 +80,46 @@ def test_import_raises_no_hidden_warning_but_those_of_other_packages(
         'invalid escape sequence',  # two docstrings of mmdet, where Python keeps no compiled files
         '`torch.jit.script` is deprecated',  # torch, of its own use of it
         '`torch.jit.interface` is deprecated',
-        '`TorchScript` support for',  # torch before 2.6, of its own optimizers; it cannot be silenced
         '``MultiScaleDeformableAttention`` has been moved',  # mmcv, of its own import
         'faster_coco_eval is not installed',  # onedl-mmdetection
     )
-    warned = json.loads(fresh_import.stdout.splitlines()[-1])['warnings']
     ours = str(ROOT / 'mmdet_dab')
+    warned = told(fresh_import)['warnings']
     assert [(file, text) for file, text in warned if file.startswith(ours) or not text.startswith(known)] == []
 
 
 def test_import_leaves_what_torch_may_load_to_the_program(fresh_import: subprocess.CompletedProcess[str]):
-    assert json.loads(fresh_import.stdout.splitlines()[-1])['variables'] == []
+    assert told(fresh_import)['variables'] == []
+
+
+LATE = """
+import torch, mmdet.registry, mmengine.config, mmengine.logging
+from mmengine.registry import init_default_scope
+init_default_scope('mmdet')
+{asked_before}
+import mmdet_dab
+from mmengine.registry import MODELS
+assert MODELS.get('mmdet_dab.ComposedDETR')
+with MODELS.switch_scope_and_registry(None) as registry:
+    assert registry.get('ComposedDETR').__module__ == 'mmdet_dab.models.detector'
+from mmengine.logging import HistoryBuffer
+assert HistoryBuffer in torch.serialization.get_safe_globals()
+from mmengine.config.utils import MODULE2PACKAGE
+assert 'mmdet_dab' in MODULE2PACKAGE
+"""
+
+
+@pytest.mark.parametrize('asked_before', ['', 'mmdet.registry.MODELS._imported = True'])
+def test_an_import_after_the_others_is_not_too_late(asked_before: str):
+    """Also after a registry of mmdet has been asked for a part, and has imported its own."""
+    done = python(LATE.format(asked_before=asked_before))
+    assert done.returncode == 0, done.stderr
+
+
+def test_torch_reads_checkpoints_of_mmengine_when_it_is_imported_after_us(tmp_path: Path):
+    path = saved({'loss': history()}, tmp_path / 'hub.pth')
+    done = python(f"import mmdet_dab, torch; print(torch.load({str(path)!r}, weights_only=True)['loss'].mean())")
+    assert done.stdout == '2.25\n', done.stderr
 
 
 # --- The stand-in
@@ -91,28 +139,27 @@ def test_compiled_operations_say_what_to_install_when_they_are_called():
         function()
 
 
-def test_the_stand_in_comes_where_nothing_was_compiled(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delitem(sys.modules, 'mmcv._ext')
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    assert compat.install_ext_stand_in()
-    assert isinstance(sys.modules['mmcv._ext'], compat._MissingExtension)
-    assert compat.install_ext_stand_in(), 'a second call finds it there'
-    # What looks a module over, such as inspect, must not be fooled by made-up attributes.
+@pytest.mark.skipif(not LITE, reason='a compiled mmcv is installed')
+def test_the_stand_in_fools_nobody_who_looks_a_module_over():
+    """Such as ``inspect``: it has no made-up attributes."""
     assert not hasattr(sys.modules['mmcv._ext'], '__file__')
 
 
-def test_a_compiled_module_that_is_imported_stays(monkeypatch: pytest.MonkeyPatch):
-    compiled = ModuleType('mmcv._ext')
-    monkeypatch.setitem(sys.modules, 'mmcv._ext', compiled)
-    assert not compat.install_ext_stand_in()
-    assert sys.modules['mmcv._ext'] is compiled
+def test_a_compiled_module_comes_before_the_stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    import mmcv
 
-
-def test_a_compiled_module_that_is_not_imported_yet_is_left_to_python(monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / '_ext.py').write_text('')
+    monkeypatch.setattr(mmcv, '__path__', [*mmcv.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, 'mmcv._ext')
-    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: ModuleSpec(name, loader=None))
-    assert not compat.install_ext_stand_in()
-    assert 'mmcv._ext' not in sys.modules
+    if LITE:
+        assert compat.has_compiled_operations()
+    monkeypatch.delitem(sys.modules, 'mmcv._ext', raising=False)
+
+
+def test_the_stand_in_is_offered_once():
+    before = list(sys.meta_path)
+    compat.install_ext_stand_in()
+    assert sys.meta_path == before
 
 
 # --- Versions
@@ -154,6 +201,35 @@ def test_a_package_that_refuses_its_neighbours_is_an_import_error(monkeypatch: p
 
 def test_the_installed_stack_is_within_its_bounds():
     compat.check_versions()
+
+
+@pytest.mark.parametrize(
+    ('error', 'words'),
+    [
+        (ImportError('mmdet_dab needs mmcv, which is not installed: pip install it'), ['mmcv', 'pip install it']),
+        (AttributeError("module 'numpy' has no attribute 'bool8'"), ['numpy', 'pip install']),
+    ],
+)
+def test_a_broken_stack_is_one_message(monkeypatch: pytest.MonkeyPatch, error: Exception, words: list[str]):
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr(compat, 'check_versions', fail)
+    with pytest.raises(InstallError) as refusal:
+        compat.import_stack()
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_a_checkout_whose_environment_is_not_active_says_how_to_activate_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / '.venv').mkdir()
+    monkeypatch.setattr(compat, '__file__', str(tmp_path / 'mmdet_dab/compat.py'))
+    error = ModuleNotFoundError("No module named 'torch'", name='torch')
+    assert f'source {tmp_path}/.venv/bin/activate' in str(compat.install_error(error))
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
+    assert 'activate' not in str(compat.install_error(error))
 
 
 # --- What torch may read
@@ -232,7 +308,8 @@ def test_getattr_does_not_reach_into_other_types(tmp_path: Path):
 
 def test_the_list_of_allowed_types_is_no_longer_than_needed():
     """Each entry is named by a checkpoint that mmengine writes today, or by its numpy 1 spelling."""
-    names = {f'{entry.__module__}.{entry.__qualname__}' for entry in compat.mmengine_checkpoint_types()}
+    entries = compat.mmengine_checkpoint_types()
+    names = {entry[1] if isinstance(entry, tuple) else f'{entry.__module__}.{entry.__qualname__}' for entry in entries}
     assert names == {
         'mmengine.logging.history_buffer.HistoryBuffer',
         'builtins.getattr',
@@ -244,5 +321,4 @@ def test_the_list_of_allowed_types_is_no_longer_than_needed():
         'numpy._core.multiarray.scalar',
         'numpy.core.multiarray._reconstruct',
         'numpy.core.multiarray.scalar',
-        '_codecs.encode',
     }

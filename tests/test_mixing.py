@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import re
 
 import pytest
 import torch
@@ -18,8 +19,8 @@ from tests.helpers.mixes import MIXES, WIDTH, shrunk, step_and_predict
 from tests.helpers.mmdet_models import their_config
 from tests.helpers.paths import CONFIGS
 
-#: Top-level variables that a mix has beside those of its base.
-OWN = ('model', 'custom_imports', 'dab_', 'look_twice_')
+#: Top-level variables that a mix has beside those of its base: parts of `_base_/parts/dab_detr.py`.
+OWN = ('model', 'custom_imports', 'dab_', 'released_', 'deformable_', 'replace_')
 
 
 @functools.cache
@@ -84,71 +85,52 @@ def test_our_matcher_gives_the_losses_of_mmdets(name):
         torch.testing.assert_close(loss, losses[1][key], msg=key)
 
 
-def test_parts_are_those_of_the_models():
-    """`_base_/parts` says again what `_base_/models` says, in pieces that mmdet's configs can take."""
-    parts = Config.fromfile(CONFIGS / '_base_/parts/dab_detr.py')
-    whole, deformable = (
-        Config.fromfile(CONFIGS / f'_base_/models/{name}.py').model
-        for name in ('dab_detr_r50', 'dab_deformable_detr_r50')
-    )
-    pairs = {
-        'dab_queries': whole.query_generator,
-        'dab_decoder': whole.decoder,
-        'dab_matcher': whole.bbox_head.matcher,
-        'dab_deformable_queries': deformable.query_generator,
-        'dab_deformable_decoder': deformable.decoder,
-        'look_twice_decoder': deformable.decoder | dict(look_forward_twice=True),
-        'dab_encoding': {key: value for key, value in whole.positional_encoder.items() if key != 'box_temperature'},
-    }
-    for name, expected in pairs.items():
-        found = {key: value for key, value in parts[name].items() if key != '_delete_'}
-        assert found == expected, name
-    assert {key for key in parts if key != 'custom_imports'} == set(pairs)
+def test_every_part_of_the_file_is_taken_by_a_config():
+    parts = set(Config.fromfile(CONFIGS / '_base_/parts/dab_detr.py'))
+    text = '\n'.join(path.read_text() for path in CONFIGS.rglob('*.py'))
+    assert not [name for name in parts if not re.search(rf'\b{name}\b(?! = )', text)]
 
 
 # --- Every combination of our parts -----------------------------------------------------------------
 
 
-def ours(name, **kwargs):
-    return dict(type=f'mmdet_dab.{name}', **kwargs)
-
-
-def queries(name, **kwargs):
-    return ours(name, num_queries=7, embed_dims=WIDTH, **kwargs)
-
-
-ANCHORS = queries('AnchorQueryGenerator', initial_anchors=ours('NormalAnchors'))
+ANCHORS = dict(type='AnchorQueryGenerator', num_queries=7, initial_anchors=dict(type='NormalAnchors'))
 QUERIES = {
     'boxes': ANCHORS,
     'points': ANCHORS | dict(anchor_dims=2),
-    'denoising': ours('DenoisingQueryGenerator', generator=ANCHORS, num_classes=3, embed_dims=WIDTH),
-    'learned': queries('LearnedQueryGenerator'),
-    'predicted points': queries('PredictedPointQueryGenerator'),
+    'denoising': dict(type='DenoisingQueryGenerator', generator=ANCHORS),
+    'learned': dict(type='LearnedQueryGenerator', num_queries=7),
+    'predicted points': dict(type='PredictedPointQueryGenerator', num_queries=7),
 }
+CONTENT_SCALE = dict(position_scale=dict(type='ContentScale'))
 POSITIONS = {
-    'boxes': ours('AnchorPositionalQuery', embed_dims=WIDTH),
-    'points': ours('AnchorPositionalQuery', embed_dims=WIDTH, anchor_dims=2, modulate_size=False),
-    'deformable': ours('DeformablePositionalQuery', embed_dims=WIDTH),
-    'learned': ours('LearnedPositionalQuery'),
-    'conditional': ours('ConditionalPositionalQuery', embed_dims=WIDTH),
+    'boxes': dict(type='AnchorPositionalQuery', size_modulation=dict(type='SizeModulation'), **CONTENT_SCALE),
+    'points': dict(type='AnchorPositionalQuery', anchor_dims=2, **CONTENT_SCALE),
+    'deformable': dict(type='DeformablePositionalQuery', **CONTENT_SCALE),
+    'learned': dict(type='LearnedPositionalQuery'),
+    'conditional': dict(type='ConditionalPositionalQuery', **CONTENT_SCALE),
 }
 CROSS_ATTENTIONS = {
-    'conditional': ours('ConditionalCrossAttention', embed_dims=WIDTH),
-    'plain': ours('QueryCrossAttention', embed_dims=WIDTH),
-    'deformable': ours('DeformableCrossAttention', embed_dims=WIDTH, num_levels=1),
+    'conditional': dict(type='ConditionalCrossAttention'),
+    'plain': dict(type='QueryCrossAttention'),
+    'deformable': dict(type='DeformableCrossAttention', num_levels=1),
 }
-#: Queries, decoder, positional query, cross-attention: what fits together.
-FITTING = {
-    *itertools.product(('boxes', 'denoising'), ('AnchorDecoder',), ('boxes',), ('conditional',)),
-    *itertools.product(('boxes', 'denoising'), ('AnchorDecoder',), ('deformable',), CROSS_ATTENTIONS),
-    ('points', 'AnchorDecoder', 'points', 'conditional'),
-    ('predicted points', 'QueryDecoder', 'conditional', 'conditional'),
-    ('learned', 'QueryDecoder', 'learned', 'conditional'),
-    ('learned', 'QueryDecoder', 'learned', 'plain'),
-    ('predicted points', 'QueryDecoder', 'learned', 'conditional'),
-    ('predicted points', 'QueryDecoder', 'learned', 'plain'),
+#: Queries whose anchors move or stay, positional query, cross-attention: what fits together.
+OF_ANCHORS = {
+    *itertools.product(('boxes', 'denoising'), ('boxes',), ('conditional',)),
+    *itertools.product(('boxes', 'denoising'), ('deformable',), CROSS_ATTENTIONS),
+    ('points', 'points', 'conditional'),
 }
-KINDS = ('AnchorDecoder', 'QueryDecoder')
+#: The same for learned positions, which no update moves.
+OF_LEARNED_POSITIONS = {
+    ('predicted points', 'conditional', 'conditional'),
+    ('learned', 'learned', 'conditional'),
+    ('learned', 'learned', 'plain'),
+    ('predicted points', 'learned', 'conditional'),
+    ('predicted points', 'learned', 'plain'),
+}
+UPDATES = {'moving': dict(type='AnchorUpdate'), 'staying': None}
+FITTING = {'moving': OF_ANCHORS, 'staying': OF_ANCHORS | OF_LEARNED_POSITIONS}
 
 
 @pytest.fixture(scope='module')
@@ -156,24 +138,35 @@ def base():
     return tiny.tiny_config()
 
 
-def combined(base, queries, kind, position, cross_attention):
+def combined(base, update, queries, position, cross_attention):
     config = copy.deepcopy(base)
     layer = dict(config.decoder.layer, cross_attention=CROSS_ATTENTIONS[cross_attention])
-    update = dict(anchor_update=ours('AnchorUpdate')) if kind == 'AnchorDecoder' else {}
-    shared = dict(num_layers=2, embed_dims=WIDTH, layer=layer, positional_query=POSITIONS[position])
-    config.query_generator, config.decoder = QUERIES[queries], ours(kind, **shared, **update)
+    config.query_generator = QUERIES[queries]
+    config.decoder = dict(
+        type='TransformerDecoder',
+        num_layers=2,
+        layer=layer,
+        positional_query=POSITIONS[position],
+        anchor_update=UPDATES[update],
+    )
     return config
 
 
-@pytest.mark.parametrize('kind', KINDS)
-def test_what_does_not_fit_is_refused_and_what_fits_trains(kind, base):
+def test_combinations_are_as_many():
+    """150, of which 23 fit."""
+    assert len(QUERIES) * len(POSITIONS) * len(CROSS_ATTENTIONS) * len(UPDATES) == 150
+    assert sum(map(len, FITTING.values())) == 23
+
+
+@pytest.mark.parametrize('update', UPDATES)
+def test_what_does_not_fit_is_refused_and_what_fits_trains(update, base):
     """No combination is built that fails later, or that has a part which is never trained."""
-    for choice in itertools.product(QUERIES, (kind,), POSITIONS, CROSS_ATTENTIONS):
-        if choice not in FITTING:
+    for choice in itertools.product(QUERIES, POSITIONS, CROSS_ATTENTIONS):
+        if choice not in FITTING[update]:
             with pytest.raises(ValueError, match=r' has .*, but .* has .*: '), torch.device('meta'):
-                MODELS.build(combined(base, *choice))
+                MODELS.build(combined(base, update, *choice))
             continue
-        model = MODELS.build(combined(base, *choice))
+        model = MODELS.build(combined(base, update, *choice))
         step_and_predict(model)
         assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None], choice
 
@@ -203,7 +196,7 @@ def fpn(channels, num_outs):
     return dict(_delete_=True, type='FPN', in_channels=channels, out_channels=WIDTH, num_outs=num_outs)
 
 
-#: Name -> overrides of the tiny DAB-DETR, cells that the decoder then sees in a picture of 64 × 96.
+#: Name -> overrides of the tiny DAB-DETR, cells that the decoder then sees in an image of 64 × 96.
 BACKBONES = {
     'ResNet-18': (dict(backbone=RESNET_18 | dict(out_indices=(3,)), neck=dict(in_channels=[64])), 2 * 3),
     'Swin': (dict(backbone=SWIN, neck=dict(in_channels=[64])), 2 * 3),
@@ -248,17 +241,17 @@ def test_backbone_and_neck(name):
 class TestLevels:
     def test_several_levels_of_a_pyramid(self):
         """The first and the last of three maps, which are told apart by an embedding."""
-        tokenizer = MODELS.build(dict(type='mmdet_dab.ImageTokenizer', embed_dims=WIDTH, num_levels=2, levels=(0, 2)))
-        encoder = MODELS.build(dict(type='mmdet_dab.SinePositionalEncoder', embed_dims=WIDTH))
+        tokenizer = MODELS.build(dict(type='ImageTokenizer', embed_dims=WIDTH, num_levels=2, levels=(0, 2)))
+        encoder = MODELS.build(dict(type='SinePositionalEncoder', embed_dims=WIDTH))
         maps = [torch.full((1, WIDTH, size, size), float(size)) for size in (4, 3, 2)]
-        tokens = tokenizer(maps, (64, 64), None, encoder)
+        tokens = tokenizer(maps, None, encoder)
         assert tokens.shapes == ((4, 4), (2, 2))
         assert tokens.content[0, :, 0].tolist() == [4.0] * 16 + [2.0] * 4
 
     @pytest.mark.parametrize('levels', [(0, 1), (), (-1,)])
     def test_levels_are_as_many_as_said(self, levels):
         with pytest.raises(ValueError, match=r'ImageTokenizer: levels=.* must be num_levels=1 indices from 0 on'):
-            MODELS.build(dict(type='mmdet_dab.ImageTokenizer', embed_dims=WIDTH, levels=levels))
+            MODELS.build(dict(type='ImageTokenizer', embed_dims=WIDTH, levels=levels))
 
     def test_level_that_the_neck_has_not(self):
         model = tiny.build(tokenizer=dict(levels=(3,)))

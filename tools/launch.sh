@@ -18,6 +18,9 @@ if [[ -z ${PYTHON:-} ]]; then
     fi
 fi
 
+# What is missing or wrong is said once, by one process, before the others start.
+"$PYTHON" "$tools/$tool" "$@" --check-only
+
 # On one machine torchrun finds a free port itself, so that two trainings can run side by side.
 where=(--standalone)
 if [[ ${NNODES:-1} != 1 || -n ${PORT:-} ]]; then
@@ -25,4 +28,4 @@ if [[ ${NNODES:-1} != 1 || -n ${PORT:-} ]]; then
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
 fi
 exec "$PYTHON" -m torch.distributed.run "${where[@]}" --nproc_per_node="$nproc" \
-    "$tools/$tool" "$@" --launcher pytorch
+    "$tools/$tool" "$@" --launcher pytorch --no-data-checks

@@ -1,8 +1,9 @@
-# Where anchors start, on blood cells: the recipe for them at less than their size, in a seventh of its epochs.
+# Where anchors start, on blood cells: the recipe for them at less than their size, in a seventh of
+# its epochs.
 from benchmarks.variants import initial_anchors
 
-page = 'docs/own_data.md'
-about = 'Blood cells (BCCD) at 192 × 144 pixels, 8 epochs (416 steps of 4 pictures), AP on the 87 pictures of val.'
+page = 'docs/studies.md'
+about = 'Blood cells (BCCD) at 192 × 144 pixels, 8 epochs (416 steps of 4 images), AP on the 87 images of val.'
 seeds = [0, 1, 2]
 config = 'configs/custom/bccd_r18_c4_55e.py'
 train = dict(

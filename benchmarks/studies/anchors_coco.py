@@ -1,12 +1,13 @@
-# Where anchors start, on a sample of COCO: of the first 128 pictures of train2017 those with objects of the four most
-# frequent classes, and of them the first 16, learned by heart. In as many steps, all 75 are too many to learn, and far
-# too few to learn COCO from: AP was 0.000 on them, 0.001 on val2017.
+# Where anchors start, on a sample of COCO: of the first 128 images of train2017 those with
+# objects of the four most frequent classes, and of them the first 16, learned by heart. In as many
+# steps, all 75 are too many to learn, and far too few to learn COCO from: AP was 0.000 on them,
+# 0.001 on val2017.
 from benchmarks.variants import initial_anchors
 
-page = 'docs/own_data.md'
+page = 'docs/studies.md'
 about = (
-    'The first 16 pictures of COCO train2017 with a person, car, cup or chair at 192 × 144 pixels, learned by heart: '
-    '100 epochs (400 steps of 4), AP on the same pictures.'
+    'The first 16 images of COCO train2017 with a person, car, cup or chair at 192 × 144 pixels, learned by heart: '
+    '100 epochs (400 steps of 4), AP on the same images.'
 )
 seeds = [0, 1, 2]
 config = 'configs/custom/bccd_r18_c4_55e.py'
@@ -33,7 +34,8 @@ options = {
     'model.bbox_head.num_classes': 4,
     'model.query_generator.num_classes': 4,
     'train_dataloader.dataset': dict(sample, pipeline=pipeline, _delete_=True),
-    # Without test_mode the same 16 are chosen; without a file the truth is what the pictures come with.
+    # Without test_mode the same 16 are chosen; without a file the ground truth is what the images
+    # come with.
     'val_dataloader.dataset': dict(sample, pipeline=pipeline, _delete_=True),
     'val_evaluator.ann_file': None,
 }

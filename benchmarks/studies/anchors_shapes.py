@@ -1,8 +1,8 @@
 # Where anchors start, on drawn shapes: the embedded default, with a third of its steps.
 from benchmarks.variants import initial_anchors
 
-page = 'docs/own_data.md'
-about = 'Drawn shapes, 600 steps of 8 pictures, AP on 200 others.'
+page = 'docs/studies.md'
+about = 'Drawn shapes, 600 steps of 8 images, AP on 200 others.'
 seeds = [0, 1, 2]
 config = 'configs/shapes/dab_detr_shapes_5min.py'
 train = dict(

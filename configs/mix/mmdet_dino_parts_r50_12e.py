@@ -21,6 +21,8 @@ model = dict(
         loss_bbox={{_base_.model.bbox_head.loss_bbox}},
         loss_iou={{_base_.model.bbox_head.loss_iou}},
         matcher={{_base_.dab_matcher}},
+        class_scores=dict(type='SigmoidScores'),
+        selection=dict(type='BestPredictions'),
         per_layer=('class', 'box'),
         init_cfg=dict(type='BoxesAtReferences', size_bias=-2.0),
     ),

@@ -1,1 +1,3 @@
-"""What a config builds: its parts (``structure``), its parameters and multiply-adds (``complexity``)."""
+"""What a config builds: its parts (``structure``), its parameters and multiply-adds
+(``complexity``).
+"""

@@ -1,34 +1,37 @@
 """Parameters and multiply-adds of a detector, part by part, attention included.
 
-**What is counted.** One multiply-add for every product in a convolution, in a matrix product and in attention's QKᵀ
-and AV. ``grid_sample``, through which deformable attention looks, counts 5 for every value that it reads: 4 for the
-bilinear interpolation and 1 for the weight of the value in the sum (Deformable DETR, arXiv 2010.04159, section 4.1).
-Work on single elements is not counted: norms, activations, softmax, sine codes, residuals. The literature calls this
-number FLOPs, although a multiply-add is two operations.
+**What is counted.** One multiply-add for every product in a convolution, in a matrix product and in
+attention's QKᵀ and AV. ``grid_sample``, through which deformable attention looks, counts 5 for
+every value that it reads: 4 for the bilinear interpolation and 1 for the weight of the value in the
+sum (Deformable DETR, arXiv 2010.04159, section 4.1). Work on single elements is not counted: norms,
+activations, softmax, sine codes, residuals. The literature calls this number FLOPs, although a
+multiply-add is two operations.
 
-**How.** The model runs on tensors that have a shape and no content (torch's ``meta`` device), and a dispatch mode sees
-every operation that reaches a kernel, whoever called it; what looks like a product and is unknown is refused, not left
-out. Each operation is booked on the innermost module that runs it, so that the box MLP, which the decoder calls too,
-is booked on the head, where its parameters are. A model that looks at values on its way cannot run on such tensors; it
-runs on a black picture on the CPU instead. Operations compiled outside torch (mmcv's own) are not seen.
+**How.** The model runs on tensors that have a shape and no content (torch's ``meta`` device), and a
+dispatch mode counts every operation that reaches a kernel. An unknown operation that looks like a
+product is refused, not left out. Each operation counts for the innermost module that runs it. The
+box MLP, for example, which the decoder calls too, counts for the head, where its parameters are. A
+model that reads values on its way cannot run on such tensors; it runs on a black image on the CPU
+instead. Operations compiled outside torch (mmcv's own) are not counted.
 
-**At which size.** DETR and its successors give the mean over the first 100 pictures of COCO val2017, resized to 800
-(longer side: at most 1333). :data:`FIRST_100_PICTURES` holds the sizes that this makes, :data:`MEAN_SIZE` has their
-mean area; the multiply-adds there are the mean's to half a per cent, as all but the encoder's attention grow in
-proportion to the area.
+**At which size.** DETR and its successors give the mean over the first 100 images of COCO
+val2017, resized to 800 (longer side: at most 1333). :data:`FIRST_100_IMAGES` holds the sizes that
+this makes, :data:`MEAN_SIZE` has their mean area; the multiply-adds there are the mean's to half a
+per cent, as all but the encoder's attention grow in proportion to the area.
 
-**Against table 2 of the paper** (G multiply-adds, mean over the 100 pictures; parameters: 43.7 M for 44 M, 62.7 M for
-63 M):
+**Against table 2 of the paper** (G multiply-adds, mean over the 100 images; parameters: 43.7 M
+for 44 M, 62.7 M for 63 M):
 
-    R50      90.0 for  94       DC5-R50   193.9 for 202       R101   156.2 for 174       DC5-R101   260.0 for 282
-    R50*    102.9 for 100       DC5-R50*  214.0 for 216       R101*  169.1 for 179       DC5-R101*  280.1 for 296
+    R50   90.0 for  94    DC5-R50  193.9 for 202    R101  156.2 for 174    DC5-R101  260.0 for 282
+    R50* 102.9 for 100    DC5-R50* 214.0 for 216    R101* 169.1 for 179    DC5-R101* 280.1 for 296
 
-The rows with R50 agree within 5 %. Those with R101 are 5 % to 10 % below the paper's, and the backbone is why: from
-R50 to R101 the paper's figures grow by 79 or 80 G. ResNet-101 is ResNet-50 with 17 more bottlenecks at stride 16, of
-1,114,112 weights each, which is 66 G at these sizes (17 · 1,114,112 · 3,500 cells). DETR and Conditional DETR report 66
-as well (152 − 86, 156 − 90). The method gives the figures of these two papers within 3 %, with R101 as with R50 (on
-mmdet's implementations): DETR 84.6 for 86, DC5 182.6 for 187, R101 150.8 for 152, DC5-R101 248.8 for 253; Conditional
-DETR 88.7 for 90, 190.5 for 195, 154.9 for 156, 256.6 for 262.
+The rows with R50 agree within 5 %. Those with R101 are 5 % to 10 % below the paper's, and the
+backbone is why: from R50 to R101 the paper's figures grow by 79 or 80 G. ResNet-101 is ResNet-50
+with 17 more bottlenecks at stride 16, of 1,114,112 weights each, which is 66 G at these sizes (17 ·
+1,114,112 · 3,500 cells). DETR and Conditional DETR report 66 as well (152 − 86, 156 − 90). The
+method gives the figures of these two papers within 3 %, with R101 as with R50 (on mmdet's
+implementations): DETR 84.6 for 86, DC5 182.6 for 187, R101 150.8 for 152, DC5-R101 248.8 for 253;
+Conditional DETR 88.7 for 90, 190.5 for 195, 154.9 for 156, 256.6 for 262.
 """
 
 from __future__ import annotations
@@ -47,29 +50,64 @@ from mmdet.structures import DetDataSample
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# fmt: off
-#: (H, W) of the first 100 pictures of COCO val2017, resized to 800 with a longer side of at most 1333, and how many of
-#: each; a portrait costs what the landscape costs.
-FIRST_100_PICTURES: Mapping[tuple[int, int], int] = MappingProxyType({
-    (656, 1333): 1, (727, 1333): 1, (731, 1333): 1, (748, 1333): 1, (752, 1333): 3, (756, 1333): 1,
-    (762, 1333): 1, (800, 800): 5, (800, 803): 1, (800, 824): 1, (800, 874): 1, (800, 923): 1, (800, 929): 1,
-    (800, 931): 1, (800, 950): 1, (800, 964): 1, (800, 1000): 1, (800, 1010): 1, (800, 1060): 1, (800, 1062): 1,
-    (800, 1067): 30, (800, 1071): 1, (800, 1115): 1, (800, 1120): 1, (800, 1153): 1, (800, 1156): 1,
-    (800, 1193): 1, (800, 1196): 2, (800, 1199): 17, (800, 1200): 2, (800, 1201): 2, (800, 1202): 4,
-    (800, 1205): 7, (800, 1208): 1, (800, 1222): 1, (800, 1325): 1, (800, 1333): 1,
-})
+# fmt: off (H, W) of the first 100 images of COCO val2017, resized to 800 with a longer side of at
+# most 1333, and how many there are of each; a portrait costs what the landscape costs.
+FIRST_100_IMAGES: Mapping[tuple[int, int], int] = MappingProxyType(
+    {
+        (656, 1333): 1,
+        (727, 1333): 1,
+        (731, 1333): 1,
+        (748, 1333): 1,
+        (752, 1333): 3,
+        (756, 1333): 1,
+        (762, 1333): 1,
+        (800, 800): 5,
+        (800, 803): 1,
+        (800, 824): 1,
+        (800, 874): 1,
+        (800, 923): 1,
+        (800, 929): 1,
+        (800, 931): 1,
+        (800, 950): 1,
+        (800, 964): 1,
+        (800, 1000): 1,
+        (800, 1010): 1,
+        (800, 1060): 1,
+        (800, 1062): 1,
+        (800, 1067): 30,
+        (800, 1071): 1,
+        (800, 1115): 1,
+        (800, 1120): 1,
+        (800, 1153): 1,
+        (800, 1156): 1,
+        (800, 1193): 1,
+        (800, 1196): 2,
+        (800, 1199): 17,
+        (800, 1200): 2,
+        (800, 1201): 2,
+        (800, 1202): 4,
+        (800, 1205): 7,
+        (800, 1208): 1,
+        (800, 1222): 1,
+        (800, 1325): 1,
+        (800, 1333): 1,
+    }
+)
 # fmt: on
-#: (H, W) with the mean area of these pictures.
+#: (H, W) with the mean area of these images.
 MEAN_SIZE = (800, 1111)
 
 aten = torch.ops.aten
 
-# Formulas: the arguments and the result of an operation -> its multiply-adds, and the tensors that may be weights.
+# Formulas: the arguments and the result of an operation -> its multiply-adds, and the tensors that
+# may be weights.
 Formula = Callable[[Sequence[Any], Any], tuple[int, Sequence[Any]]]
 
 
 def _convolution(args: Sequence[Any], out: Tensor) -> tuple[int, Sequence[Any]]:
-    """Every output takes a product with each weight of its filter; transposed, every input gives one."""
+    """Every output takes a product with each weight of its filter; transposed, every input gives
+    one.
+    """
     maps, weight, transposed = args[0], args[1], args[6]
     return (maps if transposed else out).numel() * math.prod(weight.shape[1:]), (weight,)
 
@@ -181,11 +219,12 @@ class ProductCounter(TorchDispatchMode):
 
 
 def _run(model: nn.Module, size: tuple[int, int], device: str) -> ProductCounter:
-    """One picture of (H, W) pixels through ``model``, which is on ``device``."""
+    """One image of (H, W) pixels through ``model``, which is on ``device``."""
     sample = DetDataSample(
         metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0))
     )
-    # In a `torch.device` context nn.MultiheadAttention runs as separate operations, instead of as a single one.
+    # In a `torch.device` context nn.MultiheadAttention runs as separate operations, instead of as a
+    # single one.
     with torch.no_grad(), torch.device(device), ProductCounter(model) as counter:
         model(torch.zeros(1, 3, *size), [sample], mode='tensor')
     return counter
@@ -197,8 +236,8 @@ class Counts:
 
     Attributes:
         parameters: parameter -> elements; one that several parts share counts for the first.
-        weights: module -> multiply-adds with weights, in a mean picture.
-        attention: module -> multiply-adds of activations with activations, in a mean picture.
+        weights: module -> multiply-adds with weights, in a mean image.
+        attention: module -> multiply-adds of activations with activations, in a mean image.
         device: ``'meta'``, or ``'cpu'`` where the model needs values.
     """
 
@@ -213,10 +252,10 @@ def count(model: nn.Module, sizes: Mapping[tuple[int, int], int]) -> Counts:
 
     Args:
         model: a detector of mmdet's kind, in inference mode, on the CPU.
-        sizes: (H, W) of pictures -> how many; the multiply-adds are the mean over them.
+        sizes: (H, W) of images -> how many; the multiply-adds are the mean over them.
 
     Raises:
-        RuntimeError: the model cannot run on such pictures.
+        RuntimeError: the model cannot run on such images.
     """
     parameters = Counter({name: parameter.numel() for name, parameter in model.named_parameters()})
     try:
@@ -235,12 +274,12 @@ def count(model: nn.Module, sizes: Mapping[tuple[int, int], int]) -> Counts:
 
 def _mean(counters: Iterable[tuple[Counter[str], int]]) -> Counter[str]:
     total: Counter[str] = Counter()
-    pictures = 0
+    images = 0
     for counter, number in counters:
-        pictures += number
+        images += number
         for name, value in counter.items():
             total[name] += number * value
-    return Counter({name: round(value / pictures) for name, value in total.items()})
+    return Counter({name: round(value / images) for name, value in total.items()})
 
 
 # --- The table
@@ -288,7 +327,9 @@ def _row(name: str, counts: Counts, modules: Sequence[str]) -> Row:
 
 
 def _take_apart(row: Row, part: nn.Module, counts: Counts) -> Row:
-    """A part that is a stack of ``layers``: the parts of its layers, each summed over them, and its others."""
+    """A part that is a stack of ``layers``: the parts of its layers, each summed over them, and its
+    others.
+    """
     layers = getattr(part, 'layers', None)
     if not isinstance(layers, nn.ModuleList):
         return row
@@ -314,7 +355,9 @@ def _complete(whole: Row, rows: Sequence[Row]) -> Row:
 
 
 def format_table(table: Row) -> str:
-    """The table as aligned text: parameters in millions, multiply-adds in thousands of millions, and their shares."""
+    """The table as aligned text: parameters in millions, multiply-adds in thousands of millions,
+    and their shares.
+    """
     width = 2 + max(len(row.name) + 2 * depth for row, depth in _walk(table))
     lines = [f'{"":{width}}{"parameters":>12}{"":8}{"multiply-adds":>15}{"":8}{"of them":>12}']
     lines.append(f'{"part":{width}}{"M":>12}{"share":>8}{"G":>15}{"share":>8}{"attention, G":>14}')

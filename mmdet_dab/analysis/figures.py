@@ -1,4 +1,4 @@
-"""Pictures for people: detections beside the truth, and the curve of a training."""
+"""Figures: detections beside the ground truth, and the curve of a training."""
 
 from __future__ import annotations
 
@@ -20,47 +20,48 @@ from mmdet.structures import DetDataSample
 
 def draw_detections(
     path: Path,
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     samples: Sequence[DetDataSample],
     classes: Sequence[str],
     palette: Sequence[tuple[int, int, int]],
     score_threshold: float = 0.3,
     columns: int = 3,
 ) -> None:
-    """Draw truth (left) and prediction (right) of every picture, with names and scores.
+    """Draw ground truth (left) and prediction (right) of every image, with names and scores.
 
     Args:
-        path: of the picture to write; its suffix says the format.
-        pictures: uint8 (H, W, 3), RGB.
-        samples: with ``gt_instances`` and ``pred_instances``, boxes x1 y1 x2 y2 in pixels of ``pictures``.
+        path: of the image to write; its suffix says the format.
+        images: uint8 (H, W, 3), RGB.
+        samples: with ``gt_instances`` and ``pred_instances``, boxes x1 y1 x2 y2 in pixels of
+            ``images``.
         classes: names, by label.
         palette: RGB in 0..255, by label.
         score_threshold: predictions below it are left out.
         columns: pairs in a row.
     """
-    rows = math.ceil(len(pictures) / columns)
-    figure, axes = pyplot.subplots(rows, 2 * columns, figsize=(4.4 * columns, 2.35 * rows), squeeze=False)
+    rows = math.ceil(len(images) / columns)
+    figure, axes = pyplot.subplots(rows, 2 * columns, figsize=(6.4 * columns, 3.4 * rows), squeeze=False)
     for cell in axes.flat:
         cell.axis('off')
-    for index, (picture, sample) in enumerate(zip(pictures, samples, strict=True)):
+    for index, (image, sample) in enumerate(zip(images, samples, strict=True)):
         left, right = axes[index // columns, 2 * (index % columns) :][:2]
         truth, found = sample.gt_instances, sample.pred_instances
         found = found[found.scores >= score_threshold]
         texts = [f'{classes[label]} {score:.2f}' for label, score in zip(found.labels, found.scores, strict=True)]
-        _draw_boxes(left, picture, truth, [classes[label] for label in truth.labels], palette)
-        _draw_boxes(right, picture, found, texts, palette)
+        _draw_boxes(left, image, truth, [classes[label] for label in truth.labels], palette)
+        _draw_boxes(right, image, found, texts, palette)
         if index < columns:
-            left.set_title('truth', fontsize=9)
-            right.set_title(f'prediction (score ≥ {score_threshold:g})', fontsize=9)
+            left.set_title('ground truth', fontsize=12)
+            right.set_title(f'prediction (score ≥ {score_threshold:g})', fontsize=12)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def _draw_boxes(
-    axes: Axes, picture: np.ndarray, instances: Any, texts: Sequence[str], palette: Sequence[tuple[int, int, int]]
+    axes: Axes, image: np.ndarray, instances: Any, texts: Sequence[str], palette: Sequence[tuple[int, int, int]]
 ) -> None:
-    axes.imshow(picture, interpolation='bicubic')
+    axes.imshow(image, interpolation='bicubic')
     boxes = instances.bboxes
     boxes = boxes.tensor if hasattr(boxes, 'tensor') else boxes
     for (x1, y1, x2, y2), label, text in zip(boxes.tolist(), instances.labels.tolist(), texts, strict=True):
@@ -68,7 +69,10 @@ def _draw_boxes(
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor='white', linewidth=2.6))
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.4))
         background = dict(facecolor=colour, edgecolor='none', pad=0.8)
-        axes.text(x1, y1, text, fontsize=5.5, color='white', va='bottom', bbox=background, clip_on=True)
+        # Above the box, or in it where the image ends above.
+        above = y1 > 0.06 * image.shape[0]
+        place = 'bottom' if above else 'top'
+        axes.text(max(x1, 0), max(y1, 0), text, fontsize=9, color='white', va=place, bbox=background, clip_on=True)
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, Any]]:
@@ -92,7 +96,7 @@ def draw_curve(path: Path, scalars: Sequence[dict[str, Any]], metric: str = 'coc
     """Draw the loss and the validated metric over the training's steps.
 
     Args:
-        path: of the picture to write.
+        path: of the image to write.
         scalars: as :func:`read_scalars` gives them.
         metric: key of the metric.
     """

@@ -1,6 +1,7 @@
 """The layout of the authors' released DAB-DETR (github.com/IDEA-Research/DAB-DETR).
 
-Truth: figures of the authors' code for given weights (``tests/data/golden``), which this table reproduces.
+Checked against: figures of the authors' code for given weights (``tests/data/golden``), which this
+table reproduces.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def convert(checkpoint: Mapping[str, Any], num_classes: int = 91) -> dict[str, T
         the state dict of ``configs/dab_detr_r50_50e.py`` and its variants.
 
     Raises:
-        CheckpointError: names a tensor that has no place here, or a number of classes that the file cannot give.
+        CheckpointError: names a tensor that has no place here, or a number of classes that the file
+            cannot give.
     """
     conversion = AUTHORS.convert(checkpoint.get('model', checkpoint))
     if not conversion.class_rows:

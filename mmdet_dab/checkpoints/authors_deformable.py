@@ -1,6 +1,7 @@
 """The layout of the authors' released DAB-Deformable-DETR (github.com/IDEA-Research/DAB-DETR).
 
-Truth: figures of the authors' code for given weights (``tests/data/golden``), which this table reproduces.
+Checked against: figures of the authors' code for given weights (``tests/data/golden``), which this
+table reproduces.
 """
 
 from __future__ import annotations
@@ -59,14 +60,15 @@ def convert_deformable(checkpoint: Mapping[str, Any], num_classes: int = 91) -> 
 
     Args:
         checkpoint: the released file as read, with its weights under ``'model'``, or those alone.
-        num_classes: class rows to keep in every layer: 91 for all COCO ids 0..90, 80 for COCO's classes
-            in mmdet's order.
+        num_classes: class rows to keep in every layer: 91 for all COCO ids 0..90, 80 for COCO's
+            classes in mmdet's order.
 
     Returns:
         the state dict of ``configs/dab_deformable_detr_r50_50e_released.py``.
 
     Raises:
-        CheckpointError: names a tensor that has no place here, or a number of classes that the file cannot give.
+        CheckpointError: names a tensor that has no place here, or a number of classes that the file
+            cannot give.
     """
     conversion = AUTHORS_DEFORMABLE.convert(checkpoint.get('model', checkpoint))
     if not conversion.class_rows:

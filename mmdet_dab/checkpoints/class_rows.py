@@ -29,7 +29,8 @@ def select_rows(loaded: Tensor, start: Tensor, classes: Sequence[str], old_class
     """Rows for ``classes``: those of the same name from ``loaded``, the others from ``start``.
 
     Args:
-        loaded: (C_old, ...), a row for each of ``old_classes``, and perhaps a last one for background.
+        loaded: (C_old, ...), a row for each of ``old_classes``, and perhaps a last one for
+            background.
         start: (C, ...), freshly initialised, with a row for background if ``loaded`` has one.
         classes: the C names of the new rows.
         old_classes: the C_old names of the loaded ones.
@@ -63,8 +64,8 @@ def fit_classes(
         old_classes: names of the checkpoint's rows, or None if it does not say.
 
     Returns:
-        The classes that are new; None where the checkpoint names no classes, or another number than it
-        has rows, but has as many rows as the model: then nothing is replaced.
+        The classes that are new; None where the checkpoint names no classes, or another number than
+        it has rows, but has as many rows as the model: then nothing is replaced.
     """
     background = has_background(own[names[0]], classes)
     if old_classes is None or len(old_classes) + background != len(state[names[0]]):

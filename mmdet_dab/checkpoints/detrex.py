@@ -1,11 +1,12 @@
 """The layout of detrex's DAB-DETR (github.com/IDEA-Research/detrex, ``projects/dab_detr``).
 
-Truth: detrex is not on PyPI, so that nothing of it could be run here; the names are those that its source
-documents: ``projects/dab_detr/modeling`` (``dab_detr.py``, ``dab_transformer.py``) over ``detrex/layers``
-(``BaseTransformerLayer``: ``attentions``, ``ffns``, ``norms``; ``FFN``: ``activation`` besides ``layers``;
-``ConditionalSelfAttention``, ``ConditionalCrossAttention``). The names of its ResNet are detectron2's, read in the
-source of detectron2 0.6; those of its Swin, the Swin authors'. No released file was at hand: a name that differs from
-this table ends in an error that says so, never in weights that stay random.
+Checked against: detrex is not on PyPI, so that nothing of it could be run here; the names are those
+that its source documents: ``projects/dab_detr/modeling`` (``dab_detr.py``, ``dab_transformer.py``)
+over ``detrex/layers`` (``BaseTransformerLayer``: ``attentions``, ``ffns``, ``norms``; ``FFN``:
+``activation`` besides ``layers``; ``ConditionalSelfAttention``, ``ConditionalCrossAttention``). The
+names of its ResNet are detectron2's, read in the source of detectron2 0.6; those of its Swin, the
+Swin authors'. No released file was at hand: a name that differs from this table ends in an error
+that says so, never in weights that stay random.
 """
 
 from __future__ import annotations
@@ -63,8 +64,9 @@ class DetrexLayout(Layout):
 def merged_by_unfold(tensor: Tensor) -> Tensor:
     """Reorder the channels that patch merging makes of 2×2 cells.
 
-    Swin's authors put the cells (0, 0), (1, 0), (0, 1), (1, 1) one after the other, each with all its C channels;
-    mmdet's ``nn.Unfold`` has the four cells (0, 0), (0, 1), (1, 0), (1, 1) of every channel side by side.
+    Swin's authors put the cells (0, 0), (1, 0), (0, 1), (1, 1) one after the other, each with all
+    its C channels; mmdet's ``nn.Unfold`` has the four cells (0, 0), (0, 1), (1, 0), (1, 1) of every
+    channel side by side.
 
     Args:
         tensor: (..., 4C) in the authors' order.

@@ -37,7 +37,8 @@ class HubWeights(NamedTuple):
 
     Attributes:
         checkpoint: as mmengine saves one: ``state_dict``, and ``meta`` with the class names.
-        config: name of the file in ``configs/`` for these weights; None if it is not one of the published models.
+        config: name of the file in ``configs/`` for these weights; None if it is not one of the
+            published models.
         classes: names by class row; empty if the repository does not say.
     """
 
@@ -79,9 +80,9 @@ def resolve_weights(source: str) -> HubWeights:
         source: such as ``hf://IDEA-Research/dab-detr-resnet-50``.
 
     Raises:
-        CheckpointError: the address or repository does not exist, cannot be reached and is not in the cache, has only
-            pickles, is in an unknown layout, or names fewer classes than it has rows. The message begins with
-            the address.
+        CheckpointError: the address or repository does not exist, cannot be reached and is not in
+            the cache, has only pickles, is in an unknown layout, or names fewer classes than it has
+            rows. The message begins with the address.
     """
     address = Address.parse(source)
     path = _fetch_weights(address)
@@ -103,7 +104,9 @@ def resolve_weights(source: str) -> HubWeights:
 
 @CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
 def load_from_hub(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """mmengine's loader for such addresses; tensors come on the CPU, from where the Runner copies them."""
+    """mmengine's loader for such addresses; tensors come on the CPU, from where the Runner copies
+    them.
+    """
     return resolve_weights(filename).checkpoint
 
 
@@ -148,7 +151,9 @@ def _fetch(address: Address, name: str) -> Path:
 
 
 def _has(address: Address, name: str) -> bool:
-    """Whether the repository has the file, by its cache or by asking the hub; nothing is downloaded."""
+    """Whether the repository has the file, by its cache or by asking the hub; nothing is
+    downloaded.
+    """
     hub = _hub(address)
     if isinstance(hub.try_to_load_from_cache(address.repo, name, revision=address.revision), str):
         return True
@@ -198,7 +203,9 @@ def _classes(address: Address, conversion: Conversion, settings: Mapping[str, An
 
 
 def _published(state: Mapping[str, Tensor], settings: Mapping[str, Any]) -> str | None:
-    """The config of a published model; DC5 and fixed centers, which tensors cannot tell, are in the settings."""
+    """The config of a published model; DC5 and fixed centers, which tensors cannot tell, are in the
+    settings.
+    """
     name = config_name(state)
     if name is None or not name.startswith('dab_detr_r'):
         return name

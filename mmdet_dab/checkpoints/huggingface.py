@@ -1,7 +1,7 @@
 """The layout of Hugging Face's ``DabDetrForObjectDetection``, both ways.
 
-Truth: the model of ``transformers``, built with random weights: converted, ours computes the same, and the other way
-round (``tests/checkpoints/test_huggingface.py``).
+Checked against: the model of ``transformers``, built with random weights: converted, ours computes
+the same, and the other way round (``tests/checkpoints/test_huggingface.py``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Our weights -> a folder that ``DabDetrForObjectDetection.from_pretrained`` reads.
 
-Their code computes one thing, but for what ``config.json`` says. :func:`detector` is that thing in our parts; a
-detector that differs from it in anything that changes a prediction is refused, by the key that differs.
+Their code is one detector, up to the settings in ``config.json``. :func:`detector` builds the same
+one from our parts (``configs/_base_/models/dab_detr_r50.py``). A detector that differs from it in
+anything that changes a prediction is refused; the message names the key that differs.
 """
 
 from __future__ import annotations
@@ -12,28 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from mmdet.models.backbones import ResNet
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
 from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
+from mmdet_dab.config_files import CONFIGS
 from mmdet_dab.errors import CheckpointError
 from mmdet_dab.registry import MODELS
 
-#: What changes a training, a frozen part or the number of predictions, but not what is predicted.
+#: Attributes that change a training or freeze a part, but not a prediction.
 FREE = {
-    'clip_boxes',
     'frozen_stages',
-    'initial_size_bias',
-    'look_forward_twice',
-    'max_per_img',
     'momentum',
     'norm_eval',
-    'prior',
     'training',
     'with_cp',
     'zero_init_residual',
     'init_cfg',
-    # Theirs is 1e-5, which REMARK says.
+    # Theirs is 1e-5, see REMARK.
     'decoder.anchor_update.eps',
     'bbox_head.eps',
 }
@@ -41,8 +38,8 @@ REMARK = (
     "Hugging Face's code clamps σ⁻¹ at 1e-5, ours as the authors' at 1e-3: boxes may differ where an anchor is within "
     '1e-3 of the border'
 )
-#: Without influence on predictions, or not part of the detector there.
-SKIPPED = ('data_preprocessor', 'bbox_head.loss_', 'bbox_head.matcher')
+#: Parts that do not change boxes and scores, or are not part of the detector there.
+SKIPPED = ('data_preprocessor', 'bbox_head.loss_', 'bbox_head.matcher', 'bbox_head.selection')
 #: mmdet's depth of a ResNet by its kind of block and the number of blocks in a stage.
 DEPTHS = {
     ('bottleneck' if block.expansion == 4 else 'basic', blocks): depth
@@ -57,11 +54,11 @@ def export(
     """Write ``model.safetensors``, ``config.json`` and ``preprocessor_config.json``.
 
     Args:
-        folder: is made if it is not there.
-        model: the detector of the weights; only its structure is looked at.
+        folder: is created if need be.
+        model: the detector of the weights; only its structure is used.
         state: our weights.
         classes: names of the class rows, or None.
-        pipeline: transforms of the config's test data set, for the size of its pictures.
+        pipeline: transforms of the config's test dataset, for the size of its images.
 
     Raises:
         CheckpointError: safetensors is not installed, or the detector has no equal there.
@@ -70,18 +67,18 @@ def export(
         from safetensors.torch import save_file
     except ImportError as error:
         raise CheckpointError(
-            'to write for Hugging Face takes the package safetensors: pip install safetensors'
+            'writing for Hugging Face needs the package safetensors: pip install safetensors'
         ) from error
     settings = config(model, classes)
     layout = HUGGINGFACE_TIMM if settings['use_timm_backbone'] else HUGGINGFACE
-    # Their frozen norms count no batches.
+    # Their frozen norms do not count batches.
     weights = layout.from_ours({name: w for name, w in state.items() if not name.endswith('num_batches_tracked')})
     folder.mkdir(parents=True, exist_ok=True)
     save_file(
         {name: tensor.contiguous() for name, tensor in weights.items()}, folder / 'model.safetensors', {'format': 'pt'}
     )
-    pictures = preprocessing(model.data_preprocessor, pipeline)
-    for name, content in (('config', settings), ('preprocessor_config', pictures)):
+    images = preprocessing(model.data_preprocessor, pipeline)
+    for name, content in (('config', settings), ('preprocessor_config', images)):
         (folder / f'{name}.json').write_text(json.dumps(content, indent=2) + '\n')
 
 
@@ -89,7 +86,8 @@ def config(model: Any, classes: Sequence[str] | None = None) -> dict[str, Any]:
     """``config.json`` of a detector of ours.
 
     Raises:
-        CheckpointError: the detector computes something that theirs cannot; names the key and both values.
+        CheckpointError: the detector computes something that theirs cannot; names the key and both
+            values.
     """
     try:
         settings = _settings(model)
@@ -97,7 +95,7 @@ def config(model: Any, classes: Sequence[str] | None = None) -> dict[str, Any]:
         raise CheckpointError(
             f"Hugging Face's DabDetrForObjectDetection has no equal of this detector: {error}"
         ) from error
-    theirs = facts(MODELS.build(ConfigDict(detector(settings))))
+    theirs = facts(MODELS.build(detector(settings)))
     ours = facts(model)
     for key in [*ours, *theirs]:
         if ours.get(key) != theirs.get(key):
@@ -111,7 +109,7 @@ def config(model: Any, classes: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _settings(model: Any) -> dict[str, Any]:
-    """What ``config.json`` says of the structure, taken from the first layers."""
+    """The structure for ``config.json``, from the first layers."""
     queries, encoder, decoder = model.query_generator, model.encoder.layers[0], model.decoder.layers[0]
     return {
         **_backbone(model.backbone),
@@ -138,7 +136,7 @@ def _settings(model: Any) -> dict[str, Any]:
 
 
 def _backbone(resnet: Any) -> dict[str, Any]:
-    """Their own ResNet; or, for a dilated one, which that cannot be, timm's."""
+    """Their own ResNet, or timm's for a dilated one, which theirs cannot be."""
     if type(resnet).__name__ == 'DilatedResNet':
         return {
             'use_timm_backbone': True,
@@ -148,7 +146,7 @@ def _backbone(resnet: Any) -> dict[str, Any]:
         }
     if resnet.num_stages != 4:
         raise CheckpointError(
-            f"model.backbone.num_stages is {resnet.num_stages}: Hugging Face's DAB-DETR sees the fourth"
+            f"model.backbone.num_stages is {resnet.num_stages}: Hugging Face's DAB-DETR uses the fourth"
         )
     widths = [resnet.base_channels * resnet.block.expansion * 2**stage for stage in range(4)]
     own = {
@@ -162,115 +160,66 @@ def _backbone(resnet: Any) -> dict[str, Any]:
     return {'use_timm_backbone': False, 'backbone': None, 'backbone_config': own}
 
 
-def detector(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Our config of the detector that their code builds from ``settings``, a part of ``config.json``."""
-    width = {'embed_dims': settings['hidden_size']}
-    return dict(
-        type='mmdet_dab.ComposedDETR',
-        **_features(settings),
-        positional_encoder=dict(
-            type='mmdet_dab.SinePositionalEncoder',
-            temperature=settings['temperature_height'],
-            box_temperature=10000,
-            **width,
-        ),
-        tokenizer=dict(type='mmdet_dab.ImageTokenizer', **width),
-        encoder=dict(
-            type='mmdet_dab.TransformerEncoder',
-            num_layers=settings['encoder_layers'],
-            layer=_layer(settings, 'Encoder', settings['dropout'], self_attention='CellSelfAttention'),
-            **width,
-        ),
-        query_generator=dict(
-            type='mmdet_dab.AnchorQueryGenerator',
-            initial_anchors=dict(type='mmdet_dab.NormalAnchors'),
-            num_queries=settings['num_queries'],
-            num_patterns=settings['num_patterns'],
-            **width,
-        ),
-        decoder=dict(
-            type='mmdet_dab.AnchorDecoder',
-            num_layers=settings['decoder_layers'],
-            positional_query=dict(type='mmdet_dab.AnchorPositionalQuery', **width),
-            layer=_layer(
-                settings,
-                'Decoder',
-                settings['activation_dropout'],
-                self_attention='ConditionalSelfAttention',
-                cross_attention='ConditionalCrossAttention',
-            ),
-            first_layer=dict(cross_attention=dict(position_in_content=True)),
-            anchor_update=dict(type='mmdet_dab.AnchorUpdate'),
-            **width,
-        ),
-        bbox_head=dict(
-            type='mmdet_dab.SetPredictionHead',
-            num_classes=settings['num_labels'],
-            loss_cls=dict(type='mmdet.FocalLoss', use_sigmoid=True),
-            loss_bbox=dict(type='mmdet.L1Loss'),
-            loss_iou=dict(type='mmdet.GIoULoss'),
-            matcher=dict(type='mmdet_dab.HungarianMatcher', costs=[dict(type='mmdet_dab.GIoUCost')]),
-            **width,
-        ),
-    )
-
-
-def _layer(settings: Mapping[str, Any], stack: str, activation_dropout: float, **attentions: str) -> dict[str, Any]:
-    """A layer of the ``'Encoder'`` or ``'Decoder'``, with the attentions' types by their role."""
-    width = {'embed_dims': settings['hidden_size']}
-    act = {theirs: ours for ours, theirs in ACTIVATIONS.items()}[settings['activation_function']]
-    heads = settings[f'{stack.lower()}_attention_heads']
-    layer: dict[str, Any] = {
-        role: dict(type=f'mmdet_dab.{name}', num_heads=heads, dropout=settings['attention_dropout'], **width)
-        for role, name in attentions.items()
+def detector(settings: Mapping[str, Any]) -> ConfigDict:
+    """Our config of the detector that their code builds from ``settings``, a part of
+    ``config.json``.
+    """
+    config = Config.fromfile(CONFIGS / '_base_' / 'models' / 'dab_detr_r50.py', import_custom_modules=False)
+    encoder, decoder = (_layer(settings, stack) for stack in ('encoder', 'decoder'))
+    # They drop out hidden units of the encoder at the rate of its residual branches.
+    encoder['feed_forward']['dropout'] = settings['dropout']
+    decoder['cross_attention'] = {
+        **decoder['self_attention'],
+        'position_in_content': settings['keep_query_pos'],
     }
-    if 'cross_attention' in layer:
-        layer['cross_attention']['position_in_content'] = settings['keep_query_pos']
+    changes = dict(
+        **_features(settings),
+        embed_dims=settings['hidden_size'],
+        num_classes=settings['num_labels'],
+        positional_encoder=dict(temperature=settings['temperature_height']),
+        encoder=dict(num_layers=settings['encoder_layers'], layer=encoder),
+        query_generator=dict(num_queries=settings['num_queries'], num_patterns=settings['num_patterns']),
+        decoder=dict(num_layers=settings['decoder_layers'], layer=decoder),
+    )
+    config.merge_from_dict({'model': changes})
+    return config.model
+
+
+def _layer(settings: Mapping[str, Any], stack: str) -> dict[str, Any]:
+    """What ``settings`` say of a layer of the ``'encoder'`` or ``'decoder'``."""
+    activation = {theirs: ours for ours, theirs in ACTIVATIONS.items()}[settings['activation_function']]
     return dict(
-        type=f'mmdet_dab.{stack}Layer',
-        **layer,
-        feed_forward=dict(
-            type='mmdet_dab.FeedForward',
-            hidden_dims=settings[f'{stack.lower()}_ffn_dim'],
-            act_cfg=dict(type=act),
-            dropout=activation_dropout,
-            **width,
-        ),
         dropout=settings['dropout'],
-        **width,
+        self_attention=dict(
+            num_heads=settings[f'{stack}_attention_heads'],
+            dropout=settings['attention_dropout'],
+        ),
+        feed_forward=dict(
+            hidden_dims=settings[f'{stack}_ffn_dim'],
+            act_cfg=dict(type=activation),
+            dropout=settings['activation_dropout'],
+        ),
     )
 
 
 def _features(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Backbone and neck."""
-    norm_cfg = dict(type='BN')
+    norms = dict(norm_cfg=dict(_delete_=True, type='BN'))
     own = settings['backbone_config']
     if own is None:
         depth = int(settings['backbone'].removeprefix('resnet'))
         dilated = dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))
-        resnet = dict(type='mmdet_dab.DilatedResNet', depth=depth, **dilated)
-        channels = 2048
-    else:
-        depth = DEPTHS[own['layer_type'], tuple(own['depths'])]
-        base = own['hidden_sizes'][0] // (1 if own['layer_type'] == 'basic' else 4)
-        resnet = dict(type='mmdet.ResNet', depth=depth, stem_channels=own['embedding_size'], base_channels=base)
-        channels = own['hidden_sizes'][-1]
-    return dict(
-        backbone=dict(resnet, out_indices=(3,), norm_cfg=norm_cfg),
-        neck=dict(
-            type='mmdet.ChannelMapper',
-            in_channels=[channels],
-            kernel_size=1,
-            out_channels=settings['hidden_size'],
-            act_cfg=None,
-            norm_cfg=None,
-            num_outs=1,
-        ),
-    )
+        return dict(backbone=dict(type='DilatedResNet', depth=depth, **dilated, **norms))
+    depth = DEPTHS[own['layer_type'], tuple(own['depths'])]
+    base = own['hidden_sizes'][0] // (1 if own['layer_type'] == 'basic' else 4)
+    widths = dict(stem_channels=own['embedding_size'], base_channels=base)
+    return dict(backbone=dict(depth=depth, **widths, **norms), neck=dict(in_channels=own['hidden_sizes'][-1:]))
 
 
 def facts(model: nn.Module) -> dict[str, Any]:
-    """What decides a prediction besides weights: type and plain attributes of every part, by dotted key."""
+    """What decides a prediction besides weights: types and plain attributes of all parts, by dotted
+    key.
+    """
     return dict(_facts(model))
 
 
@@ -289,7 +238,9 @@ def _facts(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def preprocessing(preprocessor: Any, pipeline: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``preprocessor_config.json``: resize as in the test, scale to 0..1, normalise, pad with a mask."""
+    """``preprocessor_config.json``: resize as in the test, scale to 0..1, normalise, pad with a
+    mask.
+    """
     sizes = [step['scale'] for step in pipeline if step['type'] == 'Resize' and step.get('keep_ratio')]
     settings: dict[str, Any] = {
         'image_processor_type': 'ConditionalDetrImageProcessor',

@@ -39,7 +39,8 @@ LAYOUTS = (
 
 
 def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights without the prefix of a wrapper, such as ``module.``, where a known layout stands behind it.
+    """The weights without the prefix of a wrapper, such as ``module.``, where a known layout stands
+    behind it.
 
     Raises:
         CheckpointError: several models stand behind prefixes of their own.

@@ -4,7 +4,8 @@ A table pairs the names of modules or tensors, theirs and ours, with ``#`` for a
 
     ('transformer.encoder.layers.#.norm1', 'encoder.layers.#.attention_norm')
 
-A name belongs to a pair if it is equal to its side of it, or goes on with a dot. The first pair counts.
+A name belongs to a pair if it is equal to its side of it, or goes on with a dot. The first pair
+counts.
 """
 
 from __future__ import annotations
@@ -84,10 +85,10 @@ class Layout:
         source: what writes it.
         marks: names that together occur in this layout only.
         pairs: (theirs, ours) of modules and tensors.
-        anchors: their tensor (A, 4) or (A, 2), which is ours in two: centers, and sizes if any; empty where it
-            is in two already.
-        packed: (theirs, ours) of attentions whose ``in_proj_weight`` and ``in_proj_bias`` hold query, key and value
-            in one tensor, where ours are three.
+        anchors: their tensor (A, 4) or (A, 2), which is ours in two: centers, and sizes if any;
+            empty where it is in two already.
+        packed: (theirs, ours) of attentions whose ``in_proj_weight`` and ``in_proj_bias`` hold
+            query, key and value in one tensor, where ours are three.
         copies: (copy, original) of their modules that are one module under two names.
         remarks: what a user of these weights has to know, for people.
         background: the class branch has a last row for background (softmax).
@@ -111,7 +112,8 @@ class Layout:
         """Our tensors of theirs; whether a model gets all it needs is checked by ``check_fits``.
 
         Raises:
-            CheckpointError: names a tensor that this layout does not have, or a copy that is not equal to its original.
+            CheckpointError: names a tensor that this layout does not have, or a copy that is not
+                equal to its original.
         """
         state: dict[str, Tensor] = {}
         origin: dict[str, str] = {}
@@ -186,7 +188,9 @@ def inverse(pairs: Pairs) -> Pairs:
 
 
 def renamed(name: str, pairs: Pairs) -> str | None:
-    """The right side of the first pair whose left side ``name`` belongs to, with its indices and its rest."""
+    """The right side of the first pair whose left side ``name`` belongs to, with its indices and
+    its rest.
+    """
     for left, right in pairs:
         if found := _pattern(left).fullmatch(name):
             *indices, rest = found.groups(default='')
@@ -196,5 +200,7 @@ def renamed(name: str, pairs: Pairs) -> str | None:
 
 @functools.cache
 def _pattern(side: str) -> re.Pattern[str]:
-    """Matches the names that belong to one side of a pair; its groups are the indices, and the rest."""
+    """Matches the names that belong to one side of a pair; its groups are the indices, and the
+    rest.
+    """
     return re.compile(re.escape(side).replace(r'\#', r'(\d+)') + r'(\..*)?')

@@ -29,11 +29,11 @@ def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Seque
     """Read a file of ``torch.save`` with tensors and plain data in it, and nothing else.
 
     Args:
-        path: Any checkpoint of mmengine, mmdet or the DETR family; importing ``mmdet_dab`` allows the
-            types that mmengine writes.
+        path: Any checkpoint of mmengine, mmdet or the DETR family; importing ``mmdet_dab`` allows
+            the types that mmengine writes.
         map_location: Device of the tensors, as for ``torch.load``.
-        allow: Harmless classes that this one file may hold besides, such as ``argparse.Namespace`` for
-            the options in the checkpoints of DETR and DAB-DETR.
+        allow: Harmless classes that this one file may hold besides, such as ``argparse.Namespace``
+            for the options in the checkpoints of DETR and DAB-DETR.
 
     Returns:
         What was saved, usually a dict.
@@ -62,16 +62,18 @@ def read_weights(path: str | Path, *, allow: Sequence[type] = ()) -> tuple[dict[
     """Read the tensors of a model from a file of any framework.
 
     Args:
-        path: A file of ``torch.save`` with the tensors under ``'state_dict'`` (mmengine), ``'model'`` (DETR, detrex)
-            or another of the usual keys, or with nothing else; or a ``.safetensors`` file.
+        path: A file of ``torch.save`` with the tensors under ``'state_dict'`` (mmengine),
+            ``'model'`` (DETR, detrex) or another of the usual keys, or with nothing else; or a
+            ``.safetensors`` file.
         allow: As for :func:`read_checkpoint`.
 
     Returns:
-        the tensors by name, without a prefix of a wrapper such as ``module.`` where their layout is known, and what
-        mmengine keeps beside them under ``'meta'``, if anything.
+        the tensors by name, without a prefix of a wrapper such as ``module.`` where their layout is
+        known, and what mmengine keeps beside them under ``'meta'``, if anything.
 
     Raises:
-        CheckpointError: the file cannot be read, holds no tensors by name, or those of several models.
+        CheckpointError: the file cannot be read, holds no tensors by name, or those of several
+            models.
     """
     if Path(path).suffix == '.safetensors':
         return unwrapped(read_safetensors(Path(path))), {}
@@ -112,10 +114,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def _allowed(types: Sequence[Any]) -> Iterator[None]:
-    """What ``torch.serialization.safe_globals`` does since torch 2.5, but what was allowed before stays so.
+    """What ``torch.serialization.safe_globals`` does since torch 2.5, but what was allowed before
+    stays so.
 
-    mmengine's types are among ``types`` although importing this package allows them: the ``safe_globals`` around the
-    loading of onedl-mmengine takes them off the list again.
+    mmengine's types are among ``types`` although importing this package allows them: the
+    ``safe_globals`` around the loading of onedl-mmengine takes them off the list again.
     """
     before = list(torch.serialization.get_safe_globals())
     torch.serialization.add_safe_globals(list(types))
@@ -135,7 +138,8 @@ def _reason(path: Path, error: Exception) -> str:
             f'carries code or objects that are not weights: {", ".join(sorted(set(names)))}. It was not loaded; '
             'get the file from a source that you trust, as weights only'
         )
-    # torch's own advice, in an UnpicklingError, is to read the file without limits: not repeated here.
+    # torch's own advice, in an UnpicklingError, is to read the file without limits: not repeated
+    # here.
     detail = '' if isinstance(error, pickle.UnpicklingError) else f' ({str(error).strip().split(". ")[0] or "it ends"})'
     return (
         f'is cut off, damaged or not a checkpoint of torch.save in its usual pickle protocol 2{detail}: '

@@ -14,6 +14,7 @@ from mmdet_dab.checkpoints.class_rows import class_tensors, describe_classes, fi
 from mmdet_dab.checkpoints.layout import Conversion
 from mmdet_dab.checkpoints.unwrap import stored_weights, without_prefix
 from mmdet_dab.errors import CheckpointError, listed, plural
+from mmdet_dab.models.layers import current_names
 
 #: Blocks of the third stage -> name in the configs' file names; for a Swin with its width.
 RESNETS = {6: 'r50', 23: 'r101'}
@@ -31,8 +32,8 @@ def config_name(state: Mapping[str, Tensor]) -> str | None:
         state: our state dict.
 
     Returns:
-        such as ``dab_detr_r50_3pat_50e.py``, whether or not there is such a file; None for a backbone or a
-        number of patterns that no published model has.
+        such as ``dab_detr_r50_3pat_50e.py``, whether or not there is such a file; None for a
+        backbone or a number of patterns that no published model has.
     """
     backbone = _backbone(state)
     patterns = len(state['query_generator.patterns']) if 'query_generator.patterns' in state else 0
@@ -68,7 +69,8 @@ def check_fits(conversion: Conversion, model: Mapping[str, Tensor], config: str)
         config: where the model comes from, for the message.
 
     Raises:
-        CheckpointError: names tensors that one side has and the other has not, or whose shapes differ.
+        CheckpointError: names tensors that one side has and the other has not, or whose shapes
+            differ.
     """
     state = conversion.state
     complaints = {
@@ -99,7 +101,8 @@ def _shape(tensor: Tensor) -> str:
 def match_weights(
     model: nn.Module, checkpoint: Mapping[str, Any], classes: Sequence[str] | None = None, *, whole: bool = False
 ) -> dict[str, Tensor]:
-    """The weights in a checkpoint that a model takes, unwrapped, with class rows matched by name.
+    """The weights in a checkpoint that a model takes: unwrapped, renamed, with class rows matched
+    by name.
 
     What differs is logged: classes in one line, every other kind of difference as a warning.
 
@@ -113,14 +116,14 @@ def match_weights(
         tensors for ``model.load_state_dict(..., strict=False)``.
 
     Raises:
-        CheckpointError: there are no weights; the checkpoint has nothing in common with the model; or ``whole``
-            and tensors or classes are missing.
+        CheckpointError: there are no weights; the checkpoint has nothing in common with the model;
+            or ``whole`` and tensors or classes are missing.
     """
     found = stored_weights({key: checkpoint[key] for key in checkpoint if key != 'meta'})
     if found is None:
         raise CheckpointError(f'the checkpoint holds no tensors by name (its keys: {listed(checkpoint) or "none"})')
     own = model.state_dict()
-    state = without_prefix(found[0], own, least=1 + len(own) // 2) or found[0]
+    state = current_names(model, without_prefix(found[0], own, least=1 + len(own) // 2) or found[0])
     old_classes = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
     names = [name for name in class_tensors(model) if name in state]
     if names and classes is not None and (old_classes is None or tuple(old_classes) != tuple(classes)):

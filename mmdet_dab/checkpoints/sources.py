@@ -33,23 +33,30 @@ def read_source(source: str | Path) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, source: str | Path, classes: Sequence[str] | None = None) -> dict[str, Any]:
-    """Load all weights of a model, for prediction; a model that would keep random weights is refused.
+    """Load all weights of a model, for prediction; a model that would keep random weights is
+    refused.
 
     Args:
         model: of ours or of mmdet, on the CPU or a GPU.
         source: see :func:`read_source`.
-        classes: names of the model's class rows, to be matched by name; None takes the rows as they are.
+        classes: names of the model's class rows. Where the checkpoint has another number of them,
+            rows are matched by name; otherwise the rows, and their names, are those of the
+            checkpoint.
 
     Returns:
-        ``meta`` of the checkpoint; the class names, if it has them, are ``meta['dataset_meta']['classes']``.
+        what the checkpoint says of its dataset: ``classes``, the names by class row of the model,
+        and perhaps ``palette``; empty if it says nothing.
 
     Raises:
         CheckpointError: the checkpoint cannot be read, or does not fit the model.
     """
     checkpoint = read_source(source)
+    stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+    dataset = {key.lower(): value for key, value in stored.items()}  # mmdet 3.0 wrote CLASSES
+    by_name = classes is not None and len(classes) != len(dataset.get('classes', classes))
     try:
-        state = match_weights(model, checkpoint, classes, whole=True)
+        state = match_weights(model, checkpoint, classes if by_name else None, whole=True)
     except CheckpointError as error:
         raise CheckpointError(f'checkpoint {source}: {error}') from error
     model.load_state_dict(state, strict=False)
-    return dict(checkpoint.get('meta') or {})
+    return {'classes': tuple(classes)} if by_name and classes is not None else dataset

@@ -47,10 +47,12 @@ def without_prefix(weights: Mapping[str, Tensor], wanted: Collection[str], least
         least: how many of them must be found.
 
     Returns:
-        None where no prefix leads to ``least`` of the names. Tensors without the prefix are left out.
+        None where no prefix leads to ``least`` of the names. Tensors without the prefix are left
+        out.
 
     Raises:
-        CheckpointError: two prefixes lead to equally many names, as those of a teacher and a student.
+        CheckpointError: two prefixes lead to equally many names, as those of a teacher and a
+            student.
     """
     counts = Counter(_prefixes(weights, set(wanted)))
     most = max(counts.values(), default=0)

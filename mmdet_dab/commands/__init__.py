@@ -18,6 +18,8 @@ NAMES = (
     'demo',
     'new-data',
     'convert',
+    'export',
+    'run',
     'describe',
     'complexity',
     'mmdet-tool',

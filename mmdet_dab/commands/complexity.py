@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
 
     height, width = args.shape or complexity.MEAN_SIZE
     model = build_detector(cfg)
-    sizes = complexity.FIRST_100_PICTURES if args.first_100 else {(height, width): 1}
+    sizes = complexity.FIRST_100_IMAGES if args.first_100 else {(height, width): 1}
     try:
         counts = complexity.count(model, sizes)
     except RuntimeError as error:

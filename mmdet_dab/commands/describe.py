@@ -14,10 +14,13 @@ from mmdet_dab.config import build_detector, config_names, draft_config
 from mmdet_dab.errors import UserError
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
+
     from mmdet_dab.analysis.structure import Part
 
 LEGEND = (
-    'ours: mmdet_dab. yours: a file in none of the packages. n × type: n equal parts, with the parameters of all n.'
+    'ours: mmdet_dab. yours: a file in none of the packages. n × type: n equal parts, with the parameters of all n.\n'
+    'key=value ← part: the value is stated there, and handed down.'
 )
 
 
@@ -48,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         print(f'{args.config} → {args.other}\n\n{structure.format_changes(change)}')
 
 
-def describe(cfg: object) -> Part:
+def describe(cfg: Config) -> Part:
     from mmdet_dab.analysis import structure
 
-    return structure.describe(build_detector(cfg), cfg)  # type: ignore[arg-type]
+    return structure.describe(build_detector(cfg), cfg)

@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> None:
     read_arrays_or_files(cfg)
     import torch
 
+    from mmdet_dab.inferencer import FileInferencer
     from mmdet_dab.optimize import optimize_for_inference
-    from mmdet_dab.optimizer import FileInferencer
 
     inferencer = FileInferencer(cfg, args.checkpoint, args.device)
     if args.optimize:
@@ -81,15 +81,18 @@ def find_images(given: Sequence[str]) -> list[str]:
             raise UserError(f'{text} does not exist: name an image, a folder of images or a pattern')
     by_name: dict[str, Path] = {}
     for file in dict.fromkeys(found):
-        other = by_name.setdefault(file.stem, file)
+        other = by_name.setdefault(file.name, file)
         if other is not file:
             raise UserError(
-                f'{other} and {file} would both be written to preds/{file.stem}.json: '
+                f'{other} and {file} would both be written to vis/{file.name}: '
                 'run them apart, each with its own --out-dir'
             )
     return [str(file) for file in by_name.values()]
 
 
 def is_image(file: Path) -> bool:
-    """By its ending, in any case; the hidden ``._x.jpg`` that macOS leaves beside ``x.jpg`` is none."""
+    """By its ending, in any case.
+
+    The hidden ``._x.jpg`` that macOS leaves beside ``x.jpg`` is none.
+    """
     return file.suffix.lower() in ENDINGS and not file.name.startswith('.')

@@ -1,4 +1,4 @@
-"""Check images and their annotations, and write a config to train on them, with a sheet of samples."""
+"""Check images and annotations, and write a config to train on them, with a sheet of samples."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmdet_dab.console import say
 from mmdet_dab.errors import DataError
 
 FORMATS = ('coco', 'voc', 'yolo')
+MARKED_ON = ('upright', 'stored')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE_OR_DIR',
         help='annotations of the validation images, or a .txt file with their names; default: a part is split off',
     )
-    parser.add_argument('--val-images', type=Path, metavar='DIR', help='their folder; default: that of --images')
+    parser.add_argument(
+        '--val-images',
+        type=Path,
+        metavar='DIR',
+        help='their folder; default: found by the place of --val, else that of --images',
+    )
     parser.add_argument('--format', choices=FORMATS, help='format of the annotations; default: as the files look')
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='classes to find; for YOLO, names of the numbers; default: all'
@@ -50,6 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='write annotation files without images that cannot be read and without invalid boxes',
     )
+    parser.add_argument(
+        '--boxes-on',
+        choices=MARKED_ON,
+        help='what boxes were marked on where images have an EXIF orientation: images as viewers show them, or pixels '
+        'as they are stored; default: upright, with a warning',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a config that exists')
 
 
@@ -59,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
             raise DataError(f'{option} {path} does not exist')
     say('loading PyTorch and MMDetection …')
     compat.import_stack()
-    from mmdet_dab.own_data.making import Request, make
+    from mmdet_dab.data.new_dataset import Request, make
 
     make(
         Request(
@@ -77,5 +89,6 @@ def run(args: argparse.Namespace) -> None:
             annotations_out=args.annotations_out,
             leave_out=args.leave_out_faulty,
             overwrite=args.overwrite,
+            boxes_on=args.boxes_on,
         )
     )

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint."""
+"""Evaluate a checkpoint, or a file that was exported from one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_config(parser)
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file')
+    parser.add_argument(
+        '--model', type=Path, metavar='FILE', help='exported file to evaluate instead: .onnx, .xml, .pt2'
+    )
     arguments.add_runner(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file, for offline evaluation')
     parser.add_argument(
@@ -30,14 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    say(f'test {args.config} {args.checkpoint}')
+    say(f'test {args.config} {args.model or args.checkpoint}')
+    if (args.checkpoint is None) == (args.model is None):
+        raise UserError('test: name either a checkpoint or an exported file, --model FILE')
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: predictions are written as a pickle, name a .pkl file')
     draft = draft_config(args.config, args.cfg_options)
     if args.show_dir:
         draw_into(draft.cfg, args.show_dir)
     preflight.check_data(draft.cfg, 'test')
-    preflight.check_file(args.checkpoint)
+    preflight.check_file(str(args.model or args.checkpoint))
     say('loading PyTorch and MMDetection …')
     cfg = draft.finish()
     from mmdet_dab import launch
@@ -45,12 +50,17 @@ def run(args: argparse.Namespace) -> None:
     launch.set_work_dir(cfg, args.work_dir)
     if not args.no_data_checks:
         preflight.check_annotations(cfg, 'test')
-    preflight.check_checkpoint(args.checkpoint)
+    if args.checkpoint is not None:
+        preflight.check_checkpoint(args.checkpoint)
     if args.check_only:
         say('config, data and checkpoint can be used')
         return
     cfg.resume, cfg.load_from = False, args.checkpoint
     launch.drop_averaging(cfg)
+    if args.model is not None:
+        from mmdet_dab.deploy.exported_detector import put_in_place
+
+        put_in_place(cfg, args.model)
     if args.optimize:
         optimize = dict(type='mmdet_dab.OptimizeForInferenceHook', dtype=args.optimize)
         cfg.custom_hooks = [*cfg.custom_hooks, optimize]
@@ -66,7 +76,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Turn drawing on. The hook joins a relative folder to itself at every image, so it gets an absolute one."""
+    """Turn drawing on. The hook joins a relative folder to itself at every image, so it gets an
+    absolute one.
+    """
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise ConfigError(f'--show-dir: config {cfg.filename} has no default_hooks.visualization to draw with')

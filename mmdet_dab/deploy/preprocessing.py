@@ -18,7 +18,7 @@ from mmdet_dab.errors import DataError
 try:
     import cv2
 except ImportError:
-    cv2 = None
+    cv2 = None  # type: ignore[assignment]
 
 
 class Batch(NamedTuple):
@@ -127,7 +127,8 @@ def prepare(images: Sequence[np.ndarray], metadata: Metadata) -> Batch:
         images: (H, W, 3) uint8 BGR, each of its own size.
         metadata: of the exported file.
     """
-    small = [resized(image, *target_size(*image.shape[:2], metadata)) for image in images]
+    sizes = [target_size(image.shape[0], image.shape[1], metadata) for image in images]
+    small = [resized(image, *size) for image, size in zip(images, sizes, strict=True)]
     valid = np.array([image.shape[:2] for image in small], dtype=np.int64)
     divisor = metadata.pad_divisor
     height, width = (-(-valid.max(axis=0) // divisor) * divisor).tolist()

@@ -1,6 +1,7 @@
 """Why a training does not learn: one function for each cause, from recorded steps to a message.
 
-The thresholds lie between the values of healthy and of broken training runs (docs/own_data.md has the figures).
+The thresholds lie between the values of healthy and of broken training runs (docs/own_data.md has
+the figures).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from mmdet_dab.errors import listed, plural
 
 #: The page that explains what to do for each alarm.
 HELP = 'docs/own_data.md'
-#: With a rate up to this, a weight moves less in thousands of steps than in one step of a usual rate.
+#: With a rate up to this, a weight moves less in thousands of steps than in one step of a usual
+#: rate.
 NO_RATE = 1e-8
 
 
@@ -48,8 +50,10 @@ class Group:
 
     Attributes:
         names: of the parameters that are trained.
-        start: learning rate before any schedule; 0 is on purpose (``lr_mult=0``) where other groups have a rate.
-        eps: what Adam adds to the root of its second moment; None for optimizers without second moments.
+        start: learning rate before any schedule; 0 is on purpose (``lr_mult=0``) where other groups
+            have a rate.
+        eps: what Adam adds to the root of its second moment; None for optimizers without second
+            moments.
     """
 
     names: tuple[str, ...]
@@ -70,7 +74,9 @@ def no_match(ious: Sequence[float], iou: float = 0.3, share: float = 0.01) -> st
 
 
 def flat_scores(spreads: Sequence[float], least: float = 5e-4) -> str | None:
-    """In the later half of the steps all images have the same scores; those of random weights differ."""
+    """In the later half of the steps all images have the same scores; those of random weights
+    differ.
+    """
     late = spreads[len(spreads) // 2 :]
     if not late or max(late) >= least:
         return None
@@ -84,9 +90,9 @@ def flat_scores(spreads: Sequence[float], least: float = 5e-4) -> str | None:
 def clipped_gradients(clipped: Sequence[float], max_norm: float, num_weights: int, eps: float | None) -> str | None:
     """Gradients are clipped at every step, to a length from which nothing is learned.
 
-    Clipping at every step is healthy by itself: DETR's recipe does it, and Adam divides by the length of
-    the gradient. It fails where the clipped gradient is small beside Adam's ``eps``; other optimizers
-    take shorter steps.
+    Clipping at every step is healthy by itself: DETR's recipe does it, and Adam divides by the
+    length of the gradient. It fails where the clipped gradient is small beside Adam's ``eps``;
+    other optimizers take shorter steps.
 
     Args:
         clipped: norms before clipping, divided by ``max_norm``.

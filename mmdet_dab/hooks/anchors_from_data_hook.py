@@ -1,4 +1,6 @@
-"""Anchors that start from the training boxes: the hook reads the boxes, the model builds no dataset."""
+"""Anchors that start from the training boxes: the hook reads the boxes, the model builds no
+dataset.
+"""
 
 from __future__ import annotations
 

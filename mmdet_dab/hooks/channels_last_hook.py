@@ -11,7 +11,8 @@ from mmdet_dab.registry import HOOKS
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Lays out the weights of convolutions channels-last, which PyTorch's CPU and tensor-core kernels prefer.
+    """Lays out the weights of convolutions channels-last, which PyTorch's CPU and tensor-core
+    kernels prefer.
 
     Feature maps follow the weights. Shapes, results and checkpoints stay as they are.
     """

@@ -16,10 +16,10 @@ from mmdet_dab.registry import HOOKS
 class FineTuningHook(Hook):
     """Lets ``load_from`` take a checkpoint that was trained on other classes, or is wrapped.
 
-    Classes with the name of a class in the checkpoint keep their weights; the others are initialised
-    anew, and the log lists both. A training is warned of every other tensor that is missing or has
-    another shape; a test or validation alone is refused, because its boxes would come from random
-    weights.
+    Classes with the name of a class in the checkpoint keep their weights; the others are
+    initialised anew, and the log lists both. A training is warned of every other tensor that is
+    missing or has another shape; a test or validation alone is refused, because its boxes would
+    come from random weights.
     """
 
     priority = 'VERY_HIGH'

@@ -50,14 +50,16 @@ class Cause(NamedTuple):
 
 @HOOKS.register_module()
 class NotFiniteHook(Hook):
-    """Stops a training whose loss or gradient is not finite, before the optimizer updates the weights.
+    """Stops a training whose loss or gradient is not finite, before the optimizer updates the
+    weights.
 
-    Every step has three checks: logits, boxes and ground truth before they are matched; losses before
-    the backward pass; gradients before the optimizer uses them (by then those of all processes are
-    equal). What one process finds stops all of them. With a loss scaler (``--amp``) infinite gradients
-    are normal, and the scaler handles them.
+    Every step has three checks: logits, boxes and ground truth before they are matched; losses
+    before the backward pass; gradients before the optimizer uses them (by then those of all
+    processes are equal). What one process finds stops all of them. With a loss scaler (``--amp``)
+    infinite gradients are normal, and the scaler handles them.
 
-    Replaces mmdet's ``CheckInvalidLossHook``, which checks every 50th loss, after the weights are lost.
+    Replaces mmdet's ``CheckInvalidLossHook``, which checks every 50th loss, after the weights are
+    lost.
 
     Args:
         stop: end the training; False warns once and goes on.
@@ -106,7 +108,9 @@ class NotFiniteHook(Hook):
             self._handles.append(optimizer.register_step_pre_hook(lambda *_: self._check_gradients(runner)))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Note the images of the batch; of all batches of one update, where gradients are accumulated."""
+        """Note the images of the batch; of all batches of one update, where gradients are
+        accumulated.
+        """
         self._training = True
         self._update += samples_of(data_batch)
 
@@ -207,7 +211,9 @@ class NotFiniteHook(Hook):
 
 
 def on_any_process(here: Tensor) -> bool:
-    """Whether the flag, (), is set on one of the processes: exchanges one number, waits for the device once."""
+    """Whether the flag, (), is set on one of the processes: exchanges one number, waits for the
+    device once.
+    """
     if get_world_size() == 1:
         return bool(here)
     flag = here.float()
@@ -256,7 +262,8 @@ def way_back(runner: Runner, began: float, weights_failed: bool) -> str:
     Args:
         runner: whose training stops.
         began: when it began (seconds since the epoch, as for files).
-        weights_failed: the weights of this step give no finite loss; a checkpoint of them does not count.
+        weights_failed: the weights of this step give no finite loss; a checkpoint of them does not
+            count.
     """
     for path in checkpoints_of(runner, began):
         try:

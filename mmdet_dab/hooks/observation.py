@@ -1,7 +1,7 @@
 """What hooks read during a training: outputs of the head, ground truth, names of images.
 
-Everything is read through torch's forward hooks and the batch that the Runner hands to its hooks. No
-part has to know that it is observed, and mmdet's detectors can be observed as well.
+Everything is read through torch's forward hooks and the batch that the Runner hands to its hooks.
+No part has to know that it is observed, and mmdet's detectors can be observed as well.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def as_head_output(output: Any) -> HeadOutput | None:
 
 
 def on_head_output(model: nn.Module, observe: Callable[[HeadOutput], None]) -> list[RemovableHandle]:
-    """Call ``observe`` with every output of the head; no handle where the detector has no such head."""
+    """Call ``observe`` with every output of the head; no handle where the detector has no such
+    head.
+    """
     head = getattr(model, HEAD, None)
     if not isinstance(head, nn.Module):
         return []

@@ -26,16 +26,18 @@ COUNTED = 100
 class TrainingWatchHook(Hook):
     """Warns of a training that does not learn, once for each cause, and changes nothing.
 
-    It recognises boxes far from every object, class scores that do not separate, gradients that clipping
-    makes too small, learning rates of zero, objects that the pipeline loses and checkpoints that loaded
-    nothing. Each warning has the likely cause, the key of the config to change, and the paragraph of
-    docs/own_data.md. (A loss that is not finite stops the training: :class:`NotFiniteHook`.)
+    It recognises boxes far from every object, class scores that do not separate, gradients that
+    clipping makes too small, learning rates of zero, objects that the pipeline loses and
+    checkpoints that loaded nothing. Each warning has the likely cause, the key of the config to
+    change, and the paragraph of docs/own_data.md. (A loss that is not finite stops the training:
+    :class:`NotFiniteHook`.)
 
-    It reads the head's output every ``interval`` steps. What does not apply to a detector, such as the
-    boxes of one that is no DETR, is left out.
+    It reads the head's output every ``interval`` steps. What does not apply to a detector, such as
+    the boxes of one that is no DETR, is left out.
 
     Args:
-        steps: judged together; first the first ones, then the following ones. 0 switches the hook off.
+        steps: judged together; first the first ones, then the following ones. 0 switches the hook
+            off.
         interval: steps between two outputs of the head that are read.
     """
 
@@ -239,7 +241,9 @@ def group_of(group: Mapping[str, Any], names: Mapping[int, str]) -> Group:
 
 
 def annotated(runner: Runner) -> tuple[float, float]:
-    """From the annotations of some images: objects per image, share of images without one; (0, 0) if unknown."""
+    """From the annotations of some images: objects per image, share of images without one; (0, 0)
+    if unknown.
+    """
     dataset: Any = getattr(runner.train_dataloader, 'dataset', None)
     if not hasattr(dataset, 'get_data_info') or not len(dataset):
         return 0.0, 0.0

@@ -10,11 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from mmdet.models.dense_heads import DETRHead
-from torch import Tensor
 
 from mmdet_dab.models.compatibility import require
 from mmdet_dab.models.detector import ComposedDETR
-from mmdet_dab.models.layers import rename_tensors
+from mmdet_dab.models.layers import RenamedTensors
 from mmdet_dab.models.shared_values import default_of
 from mmdet_dab.registry import MODELS
 
@@ -58,7 +57,7 @@ def width_of(neck: dict) -> int:
 
 
 @MODELS.register_module()
-class MixedDETR(ComposedDETR):
+class MixedDETR(RenamedTensors, ComposedDETR):
     """mmdet's ``DETR``, in which every part can be exchanged by config.
 
     Without any exchange it computes what mmdet's detector computes, and it reads mmdet's checkpoints.
@@ -86,8 +85,8 @@ class MixedDETR(ComposedDETR):
     encoder_type = 'mmdet_dab.MMDetEncoder'
     decoder_type = 'mmdet_dab.MMDetDecoder'
     queries_type = 'mmdet_dab.LearnedQueryGenerator'
-    #: Where the tensors lie that mmdet's detector holds itself -> where they lie here.
-    names = MappingProxyType({'query_embedding.weight': 'query_generator.position'})
+    # Tensors that mmdet's detector holds itself.
+    renamed_tensors = MappingProxyType({'query_embedding.weight': 'query_generator.position'})
 
     def __init__(
         self,
@@ -110,6 +109,7 @@ class MixedDETR(ComposedDETR):
         if is_mmdets_head(bbox_head):
             head = dict(bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, **self.head_arguments(decoder))
             bbox_head = dict(type='mmdet_dab.MMDetHead', head=head)
+            shared |= {'num_classes': head['num_classes']} if 'num_classes' in head else {}
         if 'type' not in positional_encoding:
             positional_encoding = sine_encoder(**positional_encoding)
         super().__init__(
@@ -131,11 +131,6 @@ class MixedDETR(ComposedDETR):
     def head_arguments(self, decoder: dict) -> dict:
         """What mmdet's detector adds to the config of its head."""
         return {}
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        for theirs, ours in self.names.items():
-            rename_tensors(state_dict, prefix + theirs, prefix + ours)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def tokenizer_arguments(self) -> dict:
         """What the ordinary tokenizer has to know of the feature maps."""
@@ -172,7 +167,7 @@ class MixedDeformableDETR(MixedDETR):
     encoder_type = 'mmdet_dab.MMDetDeformableEncoder'
     decoder_type = 'mmdet_dab.MMDetDeformableDecoder'
     queries_type = 'mmdet_dab.MMDetPointQueryGenerator'
-    names = MappingProxyType(
+    renamed_tensors = MappingProxyType(
         {
             'query_embedding.': 'query_generator.query_embedding.',
             'reference_points_fc.': 'query_generator.reference_points_fc.',
@@ -226,7 +221,7 @@ class MixedDABDETR(MixedDETR):
     encoder_type = 'mmdet_dab.MMDetDABEncoder'
     decoder_type = 'mmdet_dab.MMDetDABDecoder'
     queries_type = 'mmdet_dab.MMDetAnchorQueryGenerator'
-    names = MappingProxyType(
+    renamed_tensors = MappingProxyType(
         {'query_embedding.': 'query_generator.query_embedding.', 'patterns.': 'query_generator.patterns.'}
     )
 

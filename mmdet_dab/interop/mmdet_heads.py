@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, cast
 
 from mmdet.models.dense_heads import ConditionalDETRHead, DABDETRHead, DeformableDETRHead, DETRHead, DINOHead
@@ -11,12 +12,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract, require
-from mmdet_dab.models.layers import rename_tensors
+from mmdet_dab.models.layers import RenamedTensors
 from mmdet_dab.models.structures import DecoderOutput
 from mmdet_dab.registry import MODELS
 
 
-class HeadAdapter(BaseModule):
+class HeadAdapter(RenamedTensors, BaseModule):
     """A head of mmdet's DETRs: its branches, its losses, its assigner.
 
     Args:
@@ -26,6 +27,7 @@ class HeadAdapter(BaseModule):
     """
 
     head: Any
+    renamed_tensors = MappingProxyType({'': 'head.'})
 
     def __init__(self, head: dict | nn.Module, init_cfg: dict | None = None, **facts: Any) -> None:
         super().__init__(init_cfg)
@@ -39,13 +41,10 @@ class HeadAdapter(BaseModule):
             num_classes=self.num_classes,
             class_scores='sigmoid' if self.head.loss_cls.use_sigmoid else 'softmax',
             denoising=False,
+            query_groups=False,
             class_tensors=tuple(name for name in names if name.startswith(('head.fc_cls', 'head.cls_branches'))),
             **facts,
         )
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename_tensors(state_dict, prefix, f'{prefix}head.')
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:
         """ΔA of one layer: (B, N, D) -> (B, N, 4), by the branch with which the head predicts boxes.

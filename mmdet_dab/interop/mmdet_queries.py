@@ -78,7 +78,7 @@ class MMDetAnchorQueryGenerator(BaseModule):
         if self.with_random_refpoints:
             anchors = self.query_embedding.weight.data
             anchors.uniform_(0, 1)
-            anchors[:, :2] = inverse_sigmoid(anchors[:, :2])
+            anchors[:, :2] = inverse_sigmoid(anchors[:, :2], 1e-5)  # mmdet's clamp
 
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
         """Make the queries of a batch: content (B, N, D) and anchors (B, N, query_dim) in 0..1."""

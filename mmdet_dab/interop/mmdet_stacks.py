@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,7 +28,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from mmdet_dab.models.compatibility import Contract, require
-from mmdet_dab.models.layers import inverse_sigmoid, rename_tensors, xavier_matrices
+from mmdet_dab.models.layers import RenamedTensors, inverse_sigmoid, xavier_matrices
 from mmdet_dab.models.structures import DecoderOutput, ImageTokens, PositionalEncoder, Queries
 from mmdet_dab.registry import MODELS
 
@@ -41,13 +43,15 @@ def level_arguments(tokens: ImageTokens) -> dict[str, Tensor]:
     return dict(spatial_shapes=shapes, level_start_index=starts, valid_ratios=tokens.valid_ratios)
 
 
-class MMDetStack(BaseModule):
+class MMDetStack(RenamedTensors, BaseModule):
     """What all of mmdet's encoders and decoders share.
 
     Args:
         stack: mmdet's encoder or decoder.
         facts: of its contract.
     """
+
+    renamed_tensors = MappingProxyType({'': 'stack.'})
 
     def __init__(self, stack: Any, **facts: Any) -> None:
         super().__init__()
@@ -61,10 +65,6 @@ class MMDetStack(BaseModule):
         for module in self.modules():
             if isinstance(module, MultiScaleDeformableAttention):
                 module.init_weights()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename_tensors(state_dict, prefix, f'{prefix}stack.')
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @MODELS.register_module()
@@ -182,11 +182,20 @@ class MMDetDeformableDecoder(MMDetStack):
 
 @MODELS.register_module()
 class MMDetDABDecoder(MMDetStack):
-    """mmdet's ``DABDetrTransformerDecoder``: anchors that move by the head's shared box branch."""
+    """mmdet's ``DABDetrTransformerDecoder``: anchors that move by the head's box branches.
+
+    Raises:
+        ValueError: it is to answer for the last layer only, or points are to modulate by a size.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
+        name, every_layer = type(self).__name__, kwargs.get('return_intermediate', True)
+        require(name, 'return_intermediate', every_layer, every_layer, 'True: the head answers for every layer')
         decoder = DABDetrTransformerDecoder(**kwargs)
-        super().__init__(decoder, query_kind='anchors', anchor_dims=decoder.query_dim)
+        modulated = decoder.with_modulated_hw_attn
+        fits = not modulated or decoder.query_dim == 4
+        require(name, 'with_modulated_hw_attn', modulated, fits, 'False where query_dim=2: points have no size')
+        super().__init__(decoder, query_kind='anchors', anchor_dims=decoder.query_dim, num_layers=len(decoder.layers))
 
     def forward(
         self,
@@ -195,14 +204,22 @@ class MMDetDABDecoder(MMDetStack):
         positional_encoder: PositionalEncoder,
         box_offset: Callable[[Tensor, int], Tensor],
     ) -> DecoderOutput:
-        """Decode; mmdet's decoder encodes anchors by itself, and takes them before the sigmoid."""
-        anchors = queries.required('anchors', self)
+        """Decode; mmdet's decoder encodes anchors by itself, and takes them before the sigmoid.
+
+        Raises:
+            ValueError: the queries have no anchors.
+        """
+        anchors, mask = queries.required('anchors', self), queries.attention_mask
+        if mask is not None and mask.dim() == 4:  # (B, 1, N, N), of every image -> (B·heads, N, N)
+            mask = mask.expand(-1, self.stack.layers[0].self_attn.num_heads, -1, -1).flatten(0, 1)
+        layers = count()  # mmdet's decoder asks for the offsets of one layer after the other
         states, references = self.stack(
             query=queries.content,
             key=tokens.content,
             query_pos=inverse_sigmoid(anchors, EPS),
             key_pos=tokens.position,
             key_padding_mask=tokens.padding,
-            reg_branches=lambda content: box_offset(content, 0),
+            reg_branches=lambda content: box_offset(content, next(layers)),
+            self_attn_masks=mask,
         )
         return DecoderOutput(states, references, queries)

@@ -1,5 +1,6 @@
 """The detector and its parts, one idea of the paper per file."""
 
+from mmdet_dab.models.anchor_masked_attention import AnchorMaskedCrossAttention
 from mmdet_dab.models.anchor_update import AnchorUpdate, DetachedAnchorUpdate
 from mmdet_dab.models.anchors import BoxAnchors, GridAnchors, NormalAnchors, UniformAnchors
 from mmdet_dab.models.attention import (
@@ -16,8 +17,11 @@ from mmdet_dab.models.decoder_layer import DecoderLayer
 from mmdet_dab.models.deformable_attention import DeformableCellAttention, DeformableCrossAttention
 from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
+from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
+from mmdet_dab.models.imagenet_wheel import ImageNetWheel
 from mmdet_dab.models.init import BoxesAtReferences, DirectedAttention, UnitPositionScale
 from mmdet_dab.models.layers import FeedForward
 from mmdet_dab.models.losses import SigmoidFocalLoss
@@ -31,6 +35,7 @@ from mmdet_dab.models.positional_query import (
     DeformablePositionalQuery,
     LearnedPositionalQuery,
 )
+from mmdet_dab.models.quality_loss import MatchabilityLoss
 from mmdet_dab.models.query_generator import (
     AnchorQueryGenerator,
     LearnedQueryGenerator,
@@ -46,9 +51,11 @@ from mmdet_dab.models.structures import (
     Queries,
     QueryPosition,
 )
+from mmdet_dab.models.timm_backbone import TimmBackbone
 from mmdet_dab.models.tokenizer import ImageTokenizer
 
 __all__ = [
+    'AnchorMaskedCrossAttention',
     'AnchorPositionalQuery',
     'AnchorQueryGenerator',
     'AnchorStep',
@@ -75,18 +82,22 @@ __all__ = [
     'DetachedAnchorUpdate',
     'DilatedResNet',
     'DirectedAttention',
+    'EfficientNetLite',
     'EncoderLayer',
     'FeedForward',
     'FocalCost',
     'FrozenBatchNorm',
     'GIoUCost',
     'GridAnchors',
+    'GroupQueryGenerator',
     'HungarianMatcher',
+    'ImageNetWheel',
     'ImageTokenizer',
     'ImageTokens',
     'LayerScale',
     'LearnedPositionalQuery',
     'LearnedQueryGenerator',
+    'MatchabilityLoss',
     'MatrixNMS',
     'NormalAnchors',
     'PredictedPointQueryGenerator',
@@ -101,6 +112,7 @@ __all__ = [
     'SinePositionalEncoder',
     'SizeModulation',
     'SoftmaxScores',
+    'TimmBackbone',
     'TransformerDecoder',
     'TransformerEncoder',
     'UniformAnchors',

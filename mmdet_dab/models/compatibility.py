@@ -31,9 +31,11 @@ class Contract:
         several_layers: whether there are more decoder layers than one.
         maps: feature maps that the neck must give.
         denoising: whether there are denoising queries, or a head that trains them.
+        query_groups: whether queries come in groups, or a head that matches these one by one.
         place: the one place that the part is made for, such as ``'decoder self-attention'``.
         class_tensors: names of the part's parameters with a row for every class, which
             fine-tuning on other classes selects by name.
+        masks_padding: whether a backbone takes the padding of the batch beside the images.
         gives: what changes on the way through the part, such as points from learned positions.
     """
 
@@ -48,15 +50,17 @@ class Contract:
     several_layers: bool | None = None
     maps: int | None = None
     denoising: bool | None = None
+    query_groups: bool | None = None
     place: str | None = None
     class_tensors: tuple[str, ...] = ()
+    masks_padding: bool = False
     gives: Contract | None = None
 
     def facts(self) -> Iterator[tuple[str, Any]]:
         """What is compared: (name, value), in the order of the attributes."""
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name not in ('place', 'class_tensors', 'gives') and value is not None:
+            if field.name not in ('place', 'class_tensors', 'masks_padding', 'gives') and value is not None:
                 yield field.name, value
 
 
@@ -74,6 +78,7 @@ FIXES = MappingProxyType(
         'scales that code (position_scale=None, size_modulation=None)',
         'maps': 'give both the same number, or choose maps by levels of the tokenizer',
         'denoising': "take a head that trains denoising queries: type='SetPredictionHead'",
+        'query_groups': "take a head that matches every group by itself: type='SetPredictionHead'",
         'levels': 'give both the same number of levels, or exchange one of the parts',
         'several_layers': 'a scale made of content starts in the second layer: give the decoder 2 '
         'layers or more, or leave the scale out',

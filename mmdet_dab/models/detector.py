@@ -11,7 +11,7 @@ from mmdet.models.detectors.base import BaseDetector
 from mmdet.structures import SampleList
 from torch import Tensor
 
-from mmdet_dab.models.compatibility import check_contracts
+from mmdet_dab.models.compatibility import check_contracts, contract_of
 from mmdet_dab.models.shared_values import hand_down
 from mmdet_dab.models.structures import DecoderOutput
 from mmdet_dab.models.tokenizer import canvas_padding
@@ -81,8 +81,10 @@ class ComposedDETR(BaseDetector):
         self.bbox_head = MODELS.build(parts['bbox_head'])
         check_contracts(self, parts['neck'])
 
-    def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) normalised images -> feature maps (B, D, h, w)."""
+    def extract_feat(self, batch_inputs: Tensor, padding: Tensor | None = None) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) normalised images, and their padding for backbones that mask it -> maps (B, D, h, w)."""
+        if contract_of(self.backbone).masks_padding:
+            return self.neck(self.backbone(batch_inputs, padding))
         return self.neck(self.backbone(batch_inputs))
 
     def decode(self, batch_inputs: Tensor, batch_data_samples: SampleList | None) -> DecoderOutput:
@@ -94,7 +96,7 @@ class ComposedDETR(BaseDetector):
         self, batch_inputs: Tensor, padding: Tensor | None, ground_truth: SampleList | None = None
     ) -> DecoderOutput:
         """The same with what is padding, (B, H, W) bool or None, and ground truth for denoising, if any."""
-        features = self.extract_feat(batch_inputs)
+        features = self.extract_feat(batch_inputs, padding)
         tokens = self.encoder(self.tokenizer(features, padding, self.positional_encoder))
         queries = self.query_generator(tokens, ground_truth)
         return self.decoder(queries, tokens, self.positional_encoder, self.bbox_head.box_offset)

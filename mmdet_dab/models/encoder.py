@@ -90,6 +90,8 @@ class TransformerEncoder(BaseModule):
         self.contract = Contract(embed_dims=embed_dims)
         self.layers = ModuleList(MODELS.build(layer) for _ in range(num_layers))
         self.position_scale = MODELS.build(position_scale) if scales else None
+        factors = getattr(self.position_scale, 'scaled_layers', num_layers)
+        require(name, 'position_scale.num_layers', factors, factors == num_layers, f'num_layers={num_layers}')
         self.recompute = recompute
 
     def forward(self, tokens: ImageTokens) -> ImageTokens:

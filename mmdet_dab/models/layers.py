@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from mmdet.models.layers import MLP
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -9,7 +13,15 @@ from torch import Tensor, nn
 from mmdet_dab.models.compatibility import Contract
 from mmdet_dab.registry import MODELS
 
-__all__ = ['MLP', 'FeedForward', 'inverse_sigmoid', 'rename_tensors', 'xavier_matrices']
+__all__ = [
+    'MLP',
+    'FeedForward',
+    'RenamedTensors',
+    'current_names',
+    'inverse_sigmoid',
+    'rename_tensors',
+    'xavier_matrices',
+]
 
 
 def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:
@@ -30,6 +42,32 @@ def rename_tensors(state: dict[str, Tensor], before: str, now: str) -> None:
     """Rename the keys of a state dict that start with ``before`` and not yet with ``now``."""
     for key in [key for key in state if key.startswith(before) and not key.startswith(now)]:
         state[now + key.removeprefix(before)] = state.pop(key)
+
+
+class RenamedTensors(nn.Module):
+    """A part whose tensors had other names in earlier checkpoints, or have them in mmdet's.
+
+    Attributes:
+        renamed_tensors: how names began, in this part, -> how they begin now.
+    """
+
+    renamed_tensors: Mapping[str, str] = MappingProxyType({})
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        for before, now in self.renamed_tensors.items():
+            rename_tensors(state_dict, prefix + before, prefix + now)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def current_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by the names that they have in the model now."""
+    result = dict(state)
+    for path, part in model.named_modules():
+        if isinstance(part, RenamedTensors):
+            prefix = f'{path}.' if path else ''
+            for before, now in part.renamed_tensors.items():
+                rename_tensors(result, prefix + before, prefix + now)
+    return result
 
 
 @MODELS.register_module()

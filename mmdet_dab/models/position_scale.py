@@ -10,7 +10,7 @@ import torch
 from mmdet.models.layers import MLP
 from torch import Tensor, nn
 
-from mmdet_dab.models.compatibility import require
+from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.layers import xavier_matrices
 from mmdet_dab.registry import MODELS
 
@@ -30,6 +30,7 @@ class ContentScale(MLP):
     def __init__(self, embed_dims: int = 256, init_cfg: dict | None = None) -> None:
         super().__init__(embed_dims, embed_dims, self.num_factors(embed_dims), 2)
         self.init_cfg = init_cfg
+        self.contract = Contract(embed_dims=embed_dims)
 
     @staticmethod
     def num_factors(embed_dims: int) -> int:
@@ -79,6 +80,8 @@ class LayerScale(nn.Module):
     def __init__(self, num_layers: int, embed_dims: int = 256) -> None:
         super().__init__()
         require(type(self).__name__, 'num_layers', num_layers, num_layers >= 1, 'at least 1')
+        self.contract = Contract(embed_dims=embed_dims)
+        self.scaled_layers = num_layers
         self.factors = nn.Parameter(torch.ones(num_layers, embed_dims))
 
     def forward(self, position: Tensor, content: Tensor, layer: int) -> Tensor:

@@ -14,13 +14,13 @@ All have one signature: ``(queries, layer, positional_encoder) -> QueryPosition`
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract, choose
-from mmdet_dab.models.layers import MLP, rename_tensors, xavier_matrices
+from mmdet_dab.models.layers import MLP, RenamedTensors, xavier_matrices
 from mmdet_dab.models.structures import PositionalEncoder, Queries, QueryPosition
 from mmdet_dab.registry import MODELS
 
@@ -34,13 +34,15 @@ BEFORE_PARTS = MappingProxyType(
 )
 
 
-class ScaledPositionalQuery(BaseModule):
+class ScaledPositionalQuery(RenamedTensors, BaseModule):
     """What all share that scale a position by content.
 
     Args:
         position_scale: config of the scale (``position_scale.py``); None: the position stays.
         init_cfg: see mmengine's BaseModule.
     """
+
+    renamed_tensors = BEFORE_PARTS
 
     def __init__(self, position_scale: dict | None, init_cfg: dict | None) -> None:
         super().__init__(init_cfg)
@@ -51,16 +53,16 @@ class ScaledPositionalQuery(BaseModule):
         """Whether the scale is made of content, which says nothing yet in the first layer."""
         return getattr(self.position_scale, 'reads_content', False)
 
+    @property
+    def scaled_layers(self) -> int | None:
+        """Decoder layers that the scale has factors for; None where it serves any number."""
+        return getattr(self.position_scale, 'scaled_layers', None)
+
     def scaled(self, position: Tensor, content: Tensor, layer: int) -> Tensor:
         """Position (B, N, D) times its scale; the first layer takes 1 for one made of content."""
         if self.position_scale is None or (layer == 0 and self.reads_content):
             return position
         return self.position_scale(position, content, layer)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        for before, now in BEFORE_PARTS.items():
-            rename_tensors(state_dict, prefix + before, prefix + now)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @MODELS.register_module()
@@ -95,6 +97,7 @@ class AnchorPositionalQuery(ScaledPositionalQuery):
             anchor_dims=anchor_dims,
             sine_code=bool(position_scale or size_modulation) or None,
             embed_dims=embed_dims,
+            num_layers=self.scaled_layers,
             several_layers=self.reads_content or None,
         )
 
@@ -141,6 +144,7 @@ class DeformablePositionalQuery(ScaledPositionalQuery):
             query_kind='anchors',
             anchor_dims=4,
             embed_dims=embed_dims,
+            num_layers=self.scaled_layers,
             several_layers=self.reads_content or None,
         )
 
@@ -206,6 +210,7 @@ class ConditionalPositionalQuery(ScaledPositionalQuery):
             anchor_dims=2,
             sine_code=True,
             embed_dims=embed_dims,
+            num_layers=self.scaled_layers,
             several_layers=self.reads_content or None,
         )
 

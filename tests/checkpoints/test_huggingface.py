@@ -78,8 +78,8 @@ def test_ours_computes_the_same_there(variant, tmp_path):
         assert name.endswith('num_batches_tracked') or torch.equal(back[name], tensor), name
 
 
-def test_pictures_are_prepared_as_in_the_test(tmp_path):
-    """mmdet normalises pictures in 0..255, Hugging Face such in 0..1: 123.675 / 255 = 0.485."""
+def test_images_are_prepared_as_in_the_test(tmp_path):
+    """mmdet normalises images in 0..255, Hugging Face in 0..1: 123.675 / 255 = 0.485."""
     ours = build_ours()
     export(tmp_path, ours, ours.state_dict(), None, PIPELINE)
     settings = json.loads((tmp_path / 'preprocessor_config.json').read_text())
@@ -115,15 +115,15 @@ def test_dc5_is_written_for_timm():
 REFUSED = {
     'positional_encoder.box_temperature is 20': dict(positional_encoder=dict(box_temperature=20)),
     'positional_encoder.offset is 0.5': dict(positional_encoder=dict(offset=0.5)),
-    'decoder.positional_query.size_modulation.reference_size.type is None': dict(
-        decoder=dict(positional_query=dict(modulate_size=False))
+    'decoder.positional_query.size_modulation.type is None': dict(
+        decoder=dict(positional_query=dict(size_modulation=None))
     ),
-    'decoder.positional_query.position_scale.layers.1.out_features is 1': dict(
-        decoder=dict(positional_query=dict(position_scale='scalar'))
+    "decoder.positional_query.position_scale.type is 'ScalarScale'": dict(
+        decoder=dict(positional_query=dict(position_scale=dict(_delete_=True, type='ScalarScale')))
     ),
     'decoder.anchor_update.type is None': dict(decoder=dict(anchor_update=None)),
     'decoder.norm.type is ': dict(decoder=dict(final_norm=False)),
-    'bbox_head.box_branches.1.type is ': dict(bbox_head=dict(box_branch_per_layer=3)),
+    'bbox_head.box_branches.1.type is ': dict(bbox_head=dict(per_layer=('box',))),
     'neck.convs.0.with_norm is True': dict(neck=dict(norm_cfg=dict(_delete_=True, type='GN', num_groups=4))),
     'backbone.deep_stem is True': dict(backbone=dict(deep_stem=True)),
     'backbone.strides is (1, 2, 2, 1)': dict(backbone=dict(strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2))),
@@ -131,7 +131,7 @@ REFUSED = {
         backbone=dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,)),
         neck=dict(in_channels=[32]),
     ),
-    'has no equal of this detector: ': dict(encoder=dict(num_layers=0, position_scale=False)),
+    'has no equal of this detector: ': dict(encoder=dict(num_layers=0, position_scale=None)),
 }
 
 

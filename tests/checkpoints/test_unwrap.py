@@ -103,9 +103,9 @@ def test_a_model_takes_its_weights_out_of_any_wrapper(tmp_path: Path, trained, w
     model = tiny.build()
     for parameter in model.parameters():
         parameter.detach().zero_()
-    meta = load_weights(model, tmp_path / 'a.pth')
+    stored = load_weights(model, tmp_path / 'a.pth')
     assert all(torch.equal(tensor, trained.state_dict()[name]) for name, tensor in model.state_dict().items())
-    assert meta.get('dataset_meta', {}).get('classes') in (None, ('a', 'b', 'c'))
+    assert stored.get('classes') in (None, ('a', 'b', 'c'))
 
 
 def test_mmdets_detectors_are_unwrapped_by_their_own_names():
@@ -125,6 +125,21 @@ def test_half_of_the_weights_are_refused_for_prediction_and_named_in_training(tm
 def test_unknown_classes_are_refused_for_prediction(tmp_path: Path, trained):
     meta = {'dataset_meta': {'classes': ('a', 'b', 'c')}}
     torch.save({'state_dict': trained.state_dict(), 'meta': meta}, tmp_path / 'a.pth')
-    load_weights(tiny.build(), tmp_path / 'a.pth', classes=('c', 'a', 'b'))
+    two = tiny.build(bbox_head=dict(num_classes=2))
+    assert load_weights(two, tmp_path / 'a.pth', classes=('c', 'a')) == {'classes': ('c', 'a')}
+    rows = [model.bbox_head.class_branch.weight for model in (two, trained)]
+    assert torch.equal(rows[0], rows[1][[2, 0]])
     with pytest.raises(CheckpointError, match=r'1 class .*\(dog\)'):
-        load_weights(tiny.build(), tmp_path / 'a.pth', classes=('a', 'b', 'dog'))
+        load_weights(two, tmp_path / 'a.pth', classes=('a', 'dog'))
+    # As many rows: they are those of the checkpoint, with its names.
+    assert load_weights(tiny.build(), tmp_path / 'a.pth', classes=('x', 'y', 'z')) == {'classes': ('a', 'b', 'c')}
+
+
+def test_names_of_earlier_checkpoints_are_known(trained):
+    state = trained.state_dict()
+    before = {
+        name.replace('positional_query.position_scale.', 'positional_query.content_scale.'): tensor
+        for name, tensor in state.items()
+    }
+    assert before.keys() != state.keys()
+    assert match_weights(trained, {'state_dict': before}, whole=True).keys() == state.keys()

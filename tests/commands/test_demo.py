@@ -41,7 +41,7 @@ def finished(work_dir):
 
 def test_demo(work_dir, finished):
     assert re.search(r'^bbox_mAP: \d\.\d{3}$', finished, re.M)
-    for name in ('detections.png', 'curve.png', 'picture.png'):
+    for name in ('detections.png', 'curve.png', 'image.png'):
         assert cv2.imread(str(work_dir / name)).std() > 0, name
     assert (work_dir / 'iter_2.pth').exists()
 
@@ -58,5 +58,5 @@ def test_run_again_says_that_it_is_done(work_dir):
 def test_interrupted_demo_goes_on(work_dir):
     """A longer training finds the checkpoint of the shorter one, as a killed one would."""
     output = demo(work_dir, 4)
-    assert 'going on from' in output
+    assert 'resuming from' in output
     assert re.findall(r'Iter\(train\) \[(\d)/4\]', output) == ['3', '4']

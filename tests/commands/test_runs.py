@@ -89,8 +89,8 @@ def test_infer_draws_and_lists_the_boxes_of_every_picture(task: Task, trained: P
     assert 'COCO classes' not in result.stderr, 'the names do not come from the checkpoint'
     for number in range(6):
         drawn, plain = (cv2.imread(str(folder / f'{number}.png')) for folder in (tmp_path / 'out/vis', images))
-        assert drawn.shape == plain.shape
-        assert (drawn != plain).any()
+        assert drawn.shape == (320, 320, 3), 'enlarged, so that labels can be read'
+        assert np.abs(cv2.resize(drawn, (64, 64)).astype(int) - plain).max() > 20, 'no box was drawn'
         boxes = json.loads((tmp_path / 'out/preds' / f'{number}.json').read_text())
         assert len(boxes['bboxes']) == 10
 
@@ -113,7 +113,6 @@ def test_tensorboard_by_a_line_of_the_config(task: Task, tmp_path: Path):
 def test_two_processes_train_and_test_on_the_cpu(task: Task, tmp_path: Path):
     result = run_tool('dist_train.sh', task.config, 2, '--work-dir', 'two', *task.options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert 'Distributed training: True' in result.stdout + result.stderr
     # Six pictures, two for each of two processes: two iterations.
     assert read_checkpoint(tmp_path / 'two/epoch_1.pth')['meta']['iter'] == 2
     result = run_tool(

@@ -19,6 +19,7 @@ MIXES = {
         'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
         {'type', 'positional_encoding', 'query_generator', 'decoder', 'bbox_head'},
     ),
+    'mmdet_dab_detr_decoder_r50_50e': ('dab_detr/dab-detr_r50_8xb2-50e_coco', {'type', 'decoder'}),
     'mmdet_deformable_detr_decoder_r50_50e': (
         'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
         {'type', 'query_generator', 'decoder', 'with_box_refine', 'train_cfg'},
@@ -39,6 +40,9 @@ def shrunk(config: Config) -> ConfigDict:
     width = 256 if model.type == 'DINO' else WIDTH
     sizes = dict(embed_dims=width, num_layers=2, num_queries=7, num_classes=3, max_per_img=5, num_feats=width // 2)
     replace_everywhere(model, **sizes, hidden_dims=64, feedforward_channels=64)
+    queries = model.get('query_generator')
+    if queries is not None:  # a part of ours, whose number is a default
+        queries.get('generator', queries).num_queries = 7
     levels = len(model.neck.in_channels)
     config = Config(dict(model=model))
     config.merge_from_dict(dict(model=dict(backbone=BACKBONE)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -13,13 +14,14 @@ from torch import Tensor
 from mmdet_dab.models.shared_values import hand_down
 from mmdet_dab.registry import MODELS
 from tests.helpers.golden import make_weight
+from tests.helpers.mmdet_models import BACKBONE
 from tests.helpers.paths import CONFIGS
 
 WIDTH = 32
 #: What can go wrong with a batch: arguments of :func:`batch`.
 BATCHES = {
     'two sizes': dict(),
-    'one picture': dict(sizes=[(64, 96)], counts=[2]),
+    'one image': dict(sizes=[(64, 96)], counts=[2]),
     'same size': dict(sizes=[(64, 64), (64, 64)], counts=[2, 4]),
     'one without objects': dict(counts=[3, 0]),
     'none with objects': dict(counts=[0, 0]),
@@ -49,11 +51,33 @@ def tiny_config(**overrides: Any) -> ConfigDict:
             )
         )
     )
-    model = config.model.to_dict()
-    shared = {name: model[name] for name in ('embed_dims', 'hidden_dims', 'num_classes')}
-    config = Config(dict(model=model | hand_down({name: model[name] for name in PARTS}, shared)))
     config.merge_from_dict({'model': overrides})
-    return config.model
+    return handed_down(config.model)
+
+
+def handed_down(model: ConfigDict) -> ConfigDict:
+    """The config of a detector whose parts have the shared values."""
+    model = model.to_dict()
+    parts = {name: model[name] for name in PARTS}
+    shared = {name: value for name, value in model.items() if not isinstance(value, dict | str)}
+    return Config(dict(model=model | hand_down(parts, dict(dict(embed_dims=256), **shared)))).model
+
+
+def shrunk_config(name: str, width: int = WIDTH, **overrides: Any) -> ConfigDict:
+    """The model of ``_base_/models/…``: 2 + 2 layers, 7 queries, 3 classes; what else it says stays."""
+    config = Config.fromfile(CONFIGS / f'_base_/models/{name}.py')
+    sizes = dict(embed_dims=width, hidden_dims=64, num_classes=3)
+    parts = dict(
+        backbone=BACKBONE,
+        neck=dict(in_channels=[32]),
+        encoder=dict(num_layers=2),
+        query_generator=dict(num_queries=7),
+        decoder=dict(num_layers=2),
+        bbox_head=dict(selection=dict(max_per_img=5)),
+    )
+    config.merge_from_dict(dict(model=sizes | parts))
+    config.merge_from_dict(dict(model=copy.deepcopy(overrides)))
+    return handed_down(config.model)
 
 
 def build(**overrides: Any) -> torch.nn.Module:
@@ -76,11 +100,11 @@ def shake(model: torch.nn.Module) -> None:
 def batch(
     sizes: list[tuple[int, int]] | None = None, counts: list[int] | None = None, seed: int = 2
 ) -> tuple[Tensor, list[DetDataSample]]:
-    """Normalised pictures on a common canvas, with random objects of 3 classes.
+    """Normalised images on a common canvas, with random objects of 3 classes.
 
     Args:
-        sizes: (h, w) of every picture; the canvas is the largest.
-        counts: objects in every picture.
+        sizes: (h, w) of every image; the canvas is the largest.
+        counts: objects in every image.
     """
     sizes = sizes or [(64, 96), (48, 64)]
     counts = counts if counts is not None else [3, 1]

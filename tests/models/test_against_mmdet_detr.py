@@ -36,7 +36,7 @@ PAIRS = {
 def build(ours, theirs, table, width):
     """Both detectors with the same weights."""
     torch.manual_seed(0)
-    ours = MODELS.build(shrunk(Config.fromfile(CONFIGS / f'_base_/models/{ours}.py'), width))
+    ours = MODELS.build(tiny.shrunk_config(ours, width))
     theirs = MMDET_MODELS.build(shrunk(their_config(theirs), width))
     tiny.shake(ours)
     with torch.no_grad():  # positions that tell the queries well apart

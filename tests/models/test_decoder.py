@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmdet_dab.models.decoder import merged
+from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 
 
@@ -39,7 +40,7 @@ def test_last_update_is_not_computed():
 
 def test_box_loss_reaches_the_previous_update_and_no_further():
     """The head's reference has gradient, the decoder's anchor is detached (design: fact 6)."""
-    model = tiny.build(bbox_head=dict(box_branch_per_layer=3)).train()
+    model = tiny.build(bbox_head=dict(per_layer=('box',))).train()
     output = model.decode(*tiny.batch())
     _, boxes = model.bbox_head(output)
     first, second, third = model.bbox_head.box_branches
@@ -52,7 +53,7 @@ def test_box_loss_reaches_the_previous_update_and_no_further():
 
 def test_references_carry_gradient_over_one_update_and_no_further():
     """Reference 0 and 1 reach the initial anchors, reference 2 starts from a detached one."""
-    model = tiny.build(decoder=dict(positional_query=dict(modulate_size=False))).train()
+    model = tiny.build(decoder=dict(positional_query=dict(size_modulation=None))).train()
     references = model.decode(*tiny.batch()).references
     sizes = model.query_generator.sizes
     assert (torch.autograd.grad(references[0].sum(), sizes, retain_graph=True)[0] != 0).all()
@@ -67,6 +68,37 @@ def test_update_can_be_switched_off():
     model = tiny.build(decoder=dict(anchor_update=None))
     output = model.decode(*tiny.batch())
     assert torch.equal(output.references[0], output.references[2])
+
+
+@pytest.mark.parametrize(('update', 'twice'), [('AnchorUpdate', True), ('DetachedAnchorUpdate', False)])
+def test_boxes_may_be_measured_from_detached_anchors(update, twice):
+    """The same boxes, and no gradient beyond the layer's own offset."""
+    model, batch = tiny.build(decoder=dict(anchor_update=dict(type=update))).train(), tiny.batch()
+    references = model.decode(*batch).references
+    assert torch.equal(references, tiny.build().train().decode(*batch).references)
+    bias = model.bbox_head.box_branches[0].layers[-1].bias
+    (gradient,) = torch.autograd.grad(references.sum(), bias, allow_unused=True)
+    assert (gradient is not None) == twice
+
+
+def test_anchors_are_encoded_in_the_frame_that_the_config_says():
+    """In parts of the image, or of the canvas, of which the second image fills 2/3 in x and 3/4 in y."""
+    batch = tiny.batch(sizes=[(64, 96), (48, 64)])
+    first = []
+    for frame in (None, dict(type='CanvasFrame')):
+        model, seen = tiny.build(decoder=dict(anchor_frame=frame)), []
+        model.decoder.positional_query.register_forward_hook(lambda part, inputs, _, seen=seen: seen.append(inputs[0]))
+        model.decode(*batch)
+        first.append(seen[0].anchors)
+    in_image, on_canvas = first
+    torch.testing.assert_close(in_image[0], model.query_generator.anchors())
+    torch.testing.assert_close(on_canvas[0], in_image[0])
+    torch.testing.assert_close(on_canvas[1], in_image[1] * torch.tensor([2 / 3, 3 / 4, 2 / 3, 3 / 4]))
+
+
+@pytest.mark.parametrize('name', ['AnchorDecoder', 'QueryDecoder'])
+def test_former_names_are_the_same_decoder(name):
+    assert MODELS.get(f'mmdet_dab.{name}') is MODELS.get('TransformerDecoder')
 
 
 def test_first_layer_differs_by_config_alone():

@@ -1,4 +1,4 @@
-"""Denoising: truth reaches the denoising queries and nobody else."""
+"""Denoising: ground truth reaches the denoising queries and nobody else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from mmdet_dab.checkpoints.class_rows import class_tensors
 from mmdet_dab.config import load_config
 from mmdet_dab.models import DecoderOutput, Denoising, Queries
 from mmdet_dab.models.denoising import denoising_mask, noised_boxes, noised_labels
-from mmdet_dab.models.matcher import truth_of
+from mmdet_dab.models.matcher import ground_truth_of
+from mmdet_dab.models.tokenizer import canvas_padding
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.paths import CONFIGS
@@ -76,7 +77,7 @@ TWO_GROUPS_OF_THREE = """
     ....xxx...
     ....xxx...
 """
-#: The same for a picture with 1 object beside one with 3: nobody looks at the padding.
+#: The same for an image with 1 object beside one with 3: nobody looks at the padding.
 ONE_OBJECT_OF_THREE = """
     ....xxxxxx
     ....xxxxxx
@@ -130,7 +131,7 @@ def test_truth_does_not_reach_the_matching_queries():
     known = here.queries.denoising
     for before, after in ((here.states, there.states), (here.references, there.references)):
         assert torch.equal(before[:, :, :QUERIES], after[:, :, :QUERIES])
-        denoising = [values[:, known.picture, known.query] for values in (before, after)]
+        denoising = [values[:, known.image, known.query] for values in (before, after)]
         assert not torch.isclose(*denoising).all(-1).any()
     more = decode(model, pictures, tiny.batch(counts=[20, 4])[1]).states
     torch.testing.assert_close(more[:, :, :QUERIES], here.states[:, :, :QUERIES], rtol=0, atol=1e-5)
@@ -161,7 +162,8 @@ def test_matching_queries_are_those_without_denoising():
 def redecode(model, pictures, samples, change):
     """Decode the queries of seed 0, whose anchors and content ``change`` has overwritten."""
     features = model.extract_feat(pictures)
-    tokens = model.encoder(model.tokenizer(features, tuple(pictures.shape[2:]), samples, model.positional_encoder))
+    padding = canvas_padding(samples, pictures)
+    tokens = model.encoder(model.tokenizer(features, padding, model.positional_encoder))
     torch.manual_seed(0)
     queries = model.query_generator(tokens, samples)
     queries = replace(queries, content=queries.content.clone(), anchors=queries.anchors.clone())
@@ -186,7 +188,7 @@ def test_groups_are_apart():
 
 
 def test_padding_does_not_matter():
-    """Of the second picture, with 1 object, slots 1 and 2 of both groups are padding: whatever they hold, no loss
+    """Of the second image, with 1 object, slots 1 and 2 of both groups are padding: whatever they hold, no loss
     and no other query changes."""
     model, (pictures, samples) = build(), tiny.batch()
     padding = [QUERIES + slot for slot in (1, 2, 4, 5)]
@@ -225,7 +227,7 @@ def test_box_noise():
     assert (covariance - torch.eye(4) / 3).abs().max() < 0.02
 
 
-def test_boxes_stay_in_the_picture_and_have_a_size():
+def test_boxes_stay_in_the_image_and_have_a_size():
     torch.manual_seed(0)
     whole = noised_boxes(torch.tensor([0.5, 0.5, 1.0, 1.0]).expand(1000, 4), 0.4, 0.4)
     assert whole.max() == pytest.approx(1 - 1e-3)
@@ -253,26 +255,26 @@ def test_label_noise():
     [('center_noise', slice(0, 2)), ('size_noise', slice(2, 4)), ('label_noise', None), (None, None)],
 )
 def test_what_denoising_queries_hold(noise, changed):
-    """Group by group the noised truth; each kind of noise changes what it names and nothing else."""
+    """Group by group the noised ground truth; each kind of noise changes what it names and nothing else."""
     model, (pictures, samples) = build(**NO_NOISE | ({noise: 0.9} if noise else {})), tiny.batch()
     queries, known = decode(model, pictures, samples).queries, decode(model, pictures, samples).queries.denoising
-    truth = truth_of(samples)
+    truth = ground_truth_of(samples)
     assert queries.content.shape == (2, QUERIES + 2 * 3, tiny.WIDTH)
     assert known.num_matching == QUERIES
-    assert list(zip(known.picture.tolist(), known.query.tolist(), strict=True)) == [
+    assert list(zip(known.image.tolist(), known.query.tolist(), strict=True)) == [
         *((0, QUERIES + slot) for slot in range(6)),
         *((1, QUERIES + slot) for slot in (0, 3)),
     ]
     assert torch.equal(known.labels, torch.cat([truth.labels[0], truth.labels[0], *truth.labels[1:, :1].expand(2, 1)]))
     assert torch.equal(known.boxes, torch.cat([truth.boxes[0], truth.boxes[0], truth.boxes[1, :1], truth.boxes[1, :1]]))
-    anchors = queries.anchors[known.picture, known.query]
+    anchors = queries.anchors[known.image, known.query]
     same = (anchors == known.boxes).all(0)
     expected = torch.ones(4, dtype=torch.bool)
     if changed is not None:
         expected[changed] = False
         assert not (anchors == known.boxes)[:, changed].any()
     assert torch.equal(same, expected)
-    content = queries.content[known.picture, known.query]
+    content = queries.content[known.image, known.query]
     is_own = (content == model.query_generator.label_embedding[known.labels]).all(-1)
     assert is_own.all() == (noise != 'label_noise')
     assert is_own.any() or noise != 'label_noise'
@@ -289,7 +291,7 @@ def test_seed_reproduces_the_noise():
 
 
 def test_losses_by_hand():
-    """Two layers, a picture with one object beside one with none; 2 groups, of which each has one slot of padding.
+    """Two layers, an image with one object beside one with none; 2 groups, of which each has one slot of padding.
 
     Logits are the state itself and boxes the references. Of the two denoising queries the first is right but for
     its width in layer 0 and wholly in layer 1, the second the other way round.
@@ -304,8 +306,8 @@ def test_losses_by_hand():
     states[:, 0, 2], states[:, 0, 4] = torch.tensor([-2.0, 0.0, -2.0]), torch.tensor([-1.0, 1.0, -2.0])
     references[0, 0, 2], references[0, 0, 4] = torch.tensor(narrow), torch.tensor(true)
     references[1, 0, 2], references[1, 0, 4] = torch.tensor(true), torch.tensor(narrow)
-    picture, query = torch.tensor([0, 0]), torch.tensor([2, 4])
-    known = Denoising(2, picture, query, torch.tensor([1, 1]), torch.tensor([true, true]))
+    image, query = torch.tensor([0, 0]), torch.tensor([2, 4])
+    known = Denoising(2, image, query, torch.tensor([1, 1]), torch.tensor([true, true]))
     _, samples = tiny.batch(sizes=[(100, 200)] * 2, counts=[1, 0])
     samples[0].gt_instances.labels[:] = 1
     samples[0].gt_instances.bboxes[:] = torch.tensor([50.0, 25.0, 150.0, 75.0])
@@ -327,7 +329,7 @@ def test_losses_by_hand():
     assert list(losses) == [*TERMS, *DN_NAMES[:3], *('d0.' + term for term in TERMS), *DN_NAMES[3:6]]
 
 
-def test_losses_of_a_batch_are_those_of_its_pictures():
+def test_losses_of_a_batch_are_those_of_its_images():
     """Without noise, on the same canvas: the sums over objects add up, whatever the number of objects."""
     model = build(**NO_NOISE)
     pictures, samples = tiny.batch(sizes=[(64, 96)] * 3, counts=[3, 0, 1])
@@ -339,7 +341,7 @@ def test_losses_of_a_batch_are_those_of_its_pictures():
 
 @pytest.mark.parametrize('counts', [[3, 1], [0, 2], [9, 1], [0, 0]])
 def test_any_number_of_objects(counts):
-    """More than queries, none in a picture, none in the batch: finite losses, and a gradient for every parameter."""
+    """More than queries, none in an image, none in the batch: finite losses, and a gradient for every parameter."""
     model, (pictures, samples) = build(), tiny.batch(counts=counts)
     assert decode(model, pictures, samples).states.size(2) == QUERIES + 2 * max(counts)
     losses = losses_of(model, pictures, samples)
@@ -395,7 +397,7 @@ def test_zero_groups_are_dab_detr_bit_for_bit():
 
 
 def test_at_test_time_it_is_the_wrapped_generator():
-    """Bit for bit, in evaluation and wherever no truth is given."""
+    """Bit for bit, in evaluation and wherever no ground truth is given."""
     model, plain = build().eval(), tiny.build()
     pictures, samples = tiny.batch()
     with torch.no_grad():
@@ -420,7 +422,8 @@ def test_wraps_every_kind_of_anchors(options):
     model = build(generator=dict(tiny.tiny_config().query_generator, **options))
     pictures, samples = tiny.batch()
     queries = decode(model, pictures, samples).queries
-    tokens = model.tokenizer(model.extract_feat(pictures), (64, 96), samples, model.positional_encoder)
+    padding = canvas_padding(samples, pictures)
+    tokens = model.tokenizer(model.extract_feat(pictures), padding, model.positional_encoder)
     inner = model.query_generator.generator(tokens)
     matching = QUERIES * options.get('num_patterns', 1)
     assert queries.denoising.num_matching == matching
@@ -449,7 +452,7 @@ def test_label_embedding_goes_by_class_names_when_fine_tuning():
 def test_config_is_its_base_and_denoising(name, base):
     """The paper's 5 groups, λ1 = λ2 = 0.4 and γ = 0.2; all else is the base's."""
     config, base = (load_config(str(CONFIGS / path), {}) for path in (f'mix/{name}', base))
-    part = MODELS.build(config.model.query_generator)
+    part = MODELS.build(tiny.handed_down(config.model).query_generator)
     assert (part.num_groups, part.center_noise, part.size_noise, part.label_noise) == (5, 0.4, 0.4, 0.2)
     config.model.query_generator = config.model.query_generator.generator
     assert config.to_dict() == base.to_dict()
@@ -500,7 +503,7 @@ PATIENCE = timedelta(minutes=2)
 
 
 def process(rank, port, results):
-    """Pictures 0 and 1, or 2 and 3, which have no objects; on the canvas of all four."""
+    """Images 0 and 1, or 2 and 3, which have no objects; on the canvas of all four."""
     torch.set_num_threads(1)
     init_default_scope('mmdet')
     dist.init_process_group('gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2, timeout=PATIENCE)

@@ -22,13 +22,12 @@ from tests.helpers.paths import ROOT
 SWITCHES = {
     'update off': dict(decoder=dict(anchor_update=None)),
     'eps of the update': dict(decoder=dict(anchor_update=dict(eps=0.3))),
-    'modulation off': dict(decoder=dict(positional_query=dict(modulate_size=False))),
-    'scalar scale': dict(decoder=dict(positional_query=dict(position_scale='scalar'))),
-    'scale per layer': dict(decoder=dict(positional_query=dict(position_scale='layer', num_layers=3))),
+    'modulation off': dict(decoder=dict(positional_query=dict(size_modulation=None))),
+    'scalar scale': dict(decoder=dict(positional_query=dict(position_scale=dict(type='ScalarScale')))),
+    'scale per layer': dict(decoder=dict(positional_query=dict(position_scale=dict(type='LayerScale')))),
     'no scale': dict(decoder=dict(positional_query=dict(position_scale=None))),
-    '2-D anchors': dict(
-        query_generator=dict(anchor_dims=2), decoder=dict(positional_query=dict(anchor_dims=2, modulate_size=False))
-    ),
+    '2-D anchors': dict(anchor_dims=2, decoder=dict(positional_query=dict(size_modulation=None))),
+    'anchors encoded on the canvas': dict(decoder=dict(anchor_frame=dict(type='CanvasFrame'))),
     'temperature': dict(positional_encoder=dict(temperature=5)),
     'temperature of boxes': dict(positional_encoder=dict(box_temperature=10000)),
     'scale of the code': dict(positional_encoder=dict(scale=1.0)),
@@ -37,10 +36,13 @@ SWITCHES = {
     'grid anchors': dict(query_generator=dict(initial_anchors=dict(type='mmdet_dab.GridAnchors', size=0.2))),
     'number of queries': dict(query_generator=dict(num_queries=5)),
     'encoder layers': dict(encoder=dict(num_layers=2)),
-    'no encoder layers': dict(encoder=dict(num_layers=0, position_scale=False)),
+    'no encoder layers': dict(encoder=dict(num_layers=0, position_scale=None)),
     'decoder layers': dict(decoder=dict(num_layers=2)),
-    'encoder position scale off': dict(encoder=dict(position_scale=False)),
-    'box branch per layer': dict(bbox_head=dict(box_branch_per_layer=3)),
+    'encoder position scale off': dict(encoder=dict(position_scale=None)),
+    'scalar scale in the encoder': dict(encoder=dict(position_scale=dict(type='ScalarScale'))),
+    'scale per layer in the encoder': dict(encoder=dict(num_layers=2, position_scale=dict(type='LayerScale'))),
+    'box branch per layer': dict(bbox_head=dict(per_layer=('box',))),
+    'class branch per layer': dict(bbox_head=dict(per_layer=('class',))),
     'first layer like the others': dict(decoder=dict(first_layer=None)),
     'heads': dict(decoder=dict(layer=dict(cross_attention=dict(num_heads=4)))),
     'ReLU': dict(encoder=dict(layer=dict(feed_forward=dict(act_cfg=dict(type='ReLU'))))),
@@ -80,7 +82,8 @@ def test_dropout_acts_in_training_only(part, where):
 
 
 def test_prior_and_max_per_img_act():
-    model = MODELS.build(tiny.tiny_config(bbox_head=dict(prior=0.2, max_per_img=4)))
+    overrides = dict(class_scores=dict(prior=0.2), selection=dict(max_per_img=4))
+    model = MODELS.build(tiny.tiny_config(bbox_head=overrides))
     model.init_weights()
     assert model.bbox_head.class_branch.bias.sigmoid().tolist() == pytest.approx([0.2] * 3)
     pictures, samples = tiny.batch()
@@ -101,7 +104,11 @@ def test_prior_and_max_per_img_act():
         ),
         (
             dict(decoder=dict(positional_query=dict(anchor_dims=2))),
-            r'modulate_size=True needs the width and height of 4-D anchors',
+            r'query_generator.*anchor_dims=4.*decoder.positional_query \(AnchorPositionalQuery\) has anchor_dims=2',
+        ),
+        (
+            dict(anchor_dims=2),
+            r'anchor_dims=2.*decoder.positional_query.size_modulation \(SizeModulation\) has anchor_dims=4',
         ),
         (
             dict(encoder=dict(layer=dict(self_attention=dict(embed_dims=64)))),
@@ -110,21 +117,41 @@ def test_prior_and_max_per_img_act():
         (dict(positional_encoder=dict(embed_dims=30)), r'embed_dims=30 is not a multiple of 4'),
         (dict(decoder=dict(layer=dict(self_attention=dict(num_heads=5)))), r'num_heads=5 does not divide'),
         (
-            dict(bbox_head=dict(box_branch_per_layer=6)),
-            r'decoder \(AnchorDecoder\) has decoder_layers=3, but bbox_head \(SetPredictionHead\) has decoder_layers=6',
+            dict(bbox_head=dict(per_layer=('box',), num_layers=6)),
+            r'decoder \(TransformerDecoder\) has num_layers=3, but bbox_head \(SetPredictionHead\) has num_layers=6',
+        ),
+        (dict(bbox_head=dict(per_layer=('size',))), r"SetPredictionHead: per_layer=\('size',\) must be of 'class'"),
+        (
+            dict(decoder=dict(positional_query=dict(position_scale=dict(type='LayerScale', num_layers=6)))),
+            r'num_layers=3.*decoder.positional_query \(AnchorPositionalQuery\) has num_layers=6',
         ),
         (
-            dict(decoder=dict(positional_query=dict(position_scale='layer', num_layers=6))),
-            r'decoder_layers=3.*decoder.positional_query \(AnchorPositionalQuery\) has decoder_layers=6',
+            dict(encoder=dict(position_scale=dict(type='LayerScale', num_layers=6))),
+            r'TransformerEncoder: position_scale.num_layers=6 must be num_layers=1',
+        ),
+        (
+            dict(decoder=dict(positional_query=dict(position_scale=dict(type='LayerScale', num_layers=0)))),
+            r'LayerScale: num_layers=0 must be at least 1',
+        ),
+        (
+            dict(encoder=dict(position_scale=dict(embed_dims=64))),
+            r'embed_dims=32.*encoder.position_scale \(ContentScale\) has embed_dims=64',
+        ),
+        (
+            dict(decoder=dict(positional_query=dict(size_modulation=dict(embed_dims=64)))),
+            r'embed_dims=32.*decoder.positional_query.size_modulation \(SizeModulation\) has embed_dims=64',
         ),
         (dict(decoder=dict(layer=dict(self_attention=dict(num_heads=0)))), r'num_heads=0 does not divide'),
-        (dict(bbox_head=dict(prior=1.0)), r'SetPredictionHead: prior=1.0 must be between 0 and 1'),
+        (
+            dict(bbox_head=dict(class_scores=dict(prior=1.0))),
+            r'SigmoidScores: prior=1.0 must be between 0 and 1',
+        ),
         (dict(bbox_head=dict(eps=0)), r'SetPredictionHead: eps=0 must be between 0 and 0.5'),
-        (dict(bbox_head=dict(max_per_img=0)), r'SetPredictionHead: max_per_img=0 must be at least 1'),
-        (dict(bbox_head=dict(num_classes=0)), r'SetPredictionHead: num_classes=0 must be at least 1'),
+        (dict(bbox_head=dict(selection=dict(max_per_img=0))), r'BestPredictions: max_per_img=0 must be at least 1'),
+        (dict(bbox_head=dict(num_classes=0)), r'SigmoidScores: num_classes=0 must be at least 1'),
         (dict(positional_encoder=dict(temperature=0)), r'temperature=0 must be positive'),
-        (dict(encoder=dict(num_layers=0)), r'an encoder without layers needs position_scale=False'),
-        (dict(decoder=dict(num_layers=1)), r'several_decoder_layers=False, but decoder.positional_query'),
+        (dict(encoder=dict(num_layers=0)), r'TransformerEncoder: position_scale=.* must be None'),
+        (dict(decoder=dict(num_layers=1)), r'several_layers=False, but decoder.positional_query'),
     ],
 )
 def test_contradiction_is_refused_when_built(overrides, message):
@@ -142,8 +169,8 @@ def test_contradiction_is_refused_when_built(overrides, message):
         ),
         (
             dict(num_outs=2),
-            'neck.num_outs (ChannelMapper) has feature_maps=2, but tokenizer (ImageTokenizer) has feature_maps=1: give '
-            'both the same number, or name the maps by levels of the tokenizer',
+            'neck.num_outs (ChannelMapper) has maps=2, but tokenizer (ImageTokenizer) has maps=1: give both the same '
+            'number, or choose maps by levels of the tokenizer',
         ),
     ],
 )
@@ -153,7 +180,7 @@ def test_neck_that_does_not_fit_is_refused_when_built(neck, message):
 
 
 def test_neck_that_says_nothing_of_its_maps_is_named():
-    """Dilated encoder and the like, or a user's own: known at the first picture only."""
+    """Dilated encoder and the like, or a user's own: known at the first image only."""
     model = tiny.build(neck=dict(num_outs=None, in_channels=[16, 32]), backbone=dict(out_indices=(1, 2)))
     with pytest.raises(
         ValueError, match=r'expects 1 feature map\(s\) of 32 channels, but the neck gave 2 with \[32, 32\]'
@@ -169,7 +196,7 @@ def test_queries_without_anchors_are_named():
         return type(queries(*args))(queries(*args).content)
 
     model.query_generator.forward = without_anchors
-    with pytest.raises(ValueError, match='AnchorDecoder needs queries with anchors'):
+    with pytest.raises(ValueError, match='AnchorPositionalQuery needs queries with anchors'):
         model(*tiny.batch(), mode='tensor')
 
 
@@ -179,12 +206,13 @@ USER_FILE = '''
 import torch
 from torch import nn
 from mmdet.registry import MODELS  # any registry that the config's scope finds
+from mmdet_dab.models import AnchorUpdate, QueryPosition
 
 @MODELS.register_module()
-class HalfwayUpdate(nn.Module):
+class HalfwayUpdate(AnchorUpdate):
     """Moves anchors half as far."""
-    def forward(self, anchors, delta):
-        return (anchors.logit(eps=1e-3) + 0.5 * delta[..., :anchors.size(-1)]).sigmoid()
+    def move(self, anchors, delta):
+        return super().move(anchors, 0.5 * delta)
 
 @MODELS.register_module()
 class PlainPositionalQuery(nn.Module):
@@ -192,14 +220,13 @@ class PlainPositionalQuery(nn.Module):
     def __init__(self, embed_dims):
         super().__init__()
         self.embed_dims = embed_dims
-    def forward(self, anchors, content, layer, positional_encoder):
-        code = positional_encoder.boxes(anchors)[..., :self.embed_dims]
-        from mmdet_dab.models import QueryPosition
+    def forward(self, queries, layer, positional_encoder):
+        code = positional_encoder.boxes(queries.anchors)[..., :self.embed_dims]
         return QueryPosition(code, code)
 
 @MODELS.register_module()
 class MeanCrossAttention(nn.Module):
-    """Every query sees the mean of the picture."""
+    """Every query sees the mean of the image."""
     def forward(self, content, position, anchors, tokens):
         return tokens.content.mean(1, keepdim=True).expand_as(content)
 '''
@@ -236,8 +263,7 @@ def test_no_part_names_another_part():
     """In the source: a part's class appears in its own file, and in the file that lists them all."""
     names = set(MODELS.module_dict)
     for path in sorted((ROOT / 'mmdet_dab' / 'models').glob('*.py')):
-        # mixed_detr.py stands for mmdet's detectors, which name the classes of their parts.
-        if path.name in ('__init__.py', 'mixed_detr.py'):
+        if path.name == '__init__.py':
             continue
         tree = ast.parse(path.read_text())
         own = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -263,7 +289,7 @@ def single(pictures, samples, index):
 
 
 def test_batched_equals_single_on_the_same_canvas():
-    """Each picture on the canvas of the batch, alone: the others do not matter."""
+    """Each image on the canvas of the batch, alone: the others do not matter."""
     model = tiny.build()
     pictures, samples = tiny.batch(sizes=[(64, 96), (48, 64), (96, 40)], counts=[1, 1, 1])
     with torch.no_grad():
@@ -286,7 +312,7 @@ class Features(torch.nn.Module):
 
 
 def test_padding_of_the_canvas_does_not_matter():
-    """From the feature maps on, a picture alone at its own size equals itself in a padded batch.
+    """From the feature maps on, an image alone at its own size equals itself in a padded batch.
 
     (Before them, the backbone's convolutions see the padding, in the released code as here.)
     """
@@ -350,11 +376,15 @@ def test_low_precision(dtype):
         'query_generator',
         'decoder',
         'decoder.positional_query',
+        'decoder.positional_query.position_scale',
+        'decoder.positional_query.size_modulation',
         'decoder.anchor_update',
         'decoder.layer',
         'decoder.layer.self_attention',
         'decoder.layer.cross_attention',
         'decoder.layer.feed_forward',
+        'bbox_head.loss_cls',
+        'bbox_head.selection',
         'bbox_head.matcher',
         'bbox_head.matcher.costs.0',
         'query_generator.initial_anchors',
@@ -367,7 +397,7 @@ def test_part_builds_alone_without_a_default_scope(path, monkeypatch):
     for key in path.split('.'):
         config = config[int(key)] if key.isdigit() else config[key]
     registry = TASK_UTILS if 'matcher' in path or 'initial' in path else MODELS
-    assert type(registry.build(config)).__name__ == config.type.removeprefix('mmdet_dab.')
+    assert type(registry.build(config)) is registry.get(config.type)
 
 
 def test_recomputed_activations_train_alike_in_less_memory():

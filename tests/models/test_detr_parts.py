@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 import re
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -19,9 +19,9 @@ from torch import nn
 
 from mmdet_dab.models import DecoderOutput, ImageTokens, Queries, QueryPosition
 from mmdet_dab.models.matcher import pad_targets
+from mmdet_dab.models.shared_values import parameters_of
 from mmdet_dab.registry import MODELS, TASK_UTILS
 from tests.helpers import tiny
-from tests.helpers.mmdet_models import shrunk
 from tests.helpers.paths import CONFIGS
 
 D, HEADS = 32, 8
@@ -32,17 +32,9 @@ def part(name, **config):
     return MODELS.build(dict(type=f'mmdet_dab.{name}', **config))
 
 
-def config_of(name, **overrides):
-    """The model of ``_base_/models/…``, 2 + 2 layers, width 32, 7 queries, 3 classes."""
-    config = Config.fromfile(CONFIGS / f'_base_/models/{name}.py')
-    shrunk(config, D)
-    config.merge_from_dict(dict(model=copy.deepcopy(overrides)))
-    return config.model
-
-
 def detector(name, **overrides):
     torch.manual_seed(0)
-    model = MODELS.build(config_of(name, **overrides))
+    model = MODELS.build(tiny.shrunk_config(name, **overrides))
     model.init_weights()
     tiny.shake(model)
     return model.eval()
@@ -82,20 +74,24 @@ class TestQueryGenerators:
 class TestPositionalQueries:
     def test_learned_is_the_position_in_every_layer(self):
         position = torch.randn(2, 5, D)
+        queries = Queries(torch.randn(2, 5, D), position=position)
         for layer in (0, 3):
-            found = part('LearnedPositionalQuery')(position, position[..., :0], torch.randn(2, 5, D), layer, None)
+            found = part('LearnedPositionalQuery')(queries, layer, None)
             assert found == QueryPosition(position, position)
 
     def test_conditional(self):
         """PE(point) in the first layer, times MLP(content) after it."""
-        query = part('ConditionalPositionalQuery', embed_dims=D)
+        scale = dict(type='ContentScale', embed_dims=D)
+        query = part('ConditionalPositionalQuery', embed_dims=D, position_scale=scale)
         encoder = part('SinePositionalEncoder', embed_dims=D)
         position, points, content = torch.randn(2, 5, D), torch.rand(2, 5, 2), torch.randn(2, 5, D)
-        first, later = (query(position, points, content, layer, encoder) for layer in (0, 1))
+        first, later = (query(Queries(content, points, position), layer, encoder) for layer in (0, 1))
         assert torch.equal(first.learned, position)
         assert torch.equal(later.learned, position)
         assert torch.equal(first.sine, encoder.boxes(points))
-        torch.testing.assert_close(later.sine, encoder.boxes(points) * query.content_scale(content))
+        hidden, out = query.position_scale.layers
+        factors = (content @ hidden.weight.T + hidden.bias).clamp(min=0) @ out.weight.T + out.bias
+        torch.testing.assert_close(later.sine, encoder.boxes(points) * factors)
 
 
 # --- Cross-attention --------------------------------------------------------------------------------
@@ -125,7 +121,7 @@ def test_cross_attention_is_torchs(padded):
 # --- The decoder ------------------------------------------------------------------------------------
 
 
-class TestQueryDecoder:
+class TestDecoderOfLearnedPositions:
     def decode(self, name):
         model = detector(name)
         contents = []
@@ -155,12 +151,12 @@ class TestQueryDecoder:
     def test_queries_without_positions_are_named(self):
         model = detector('detr_r50')
         queries = Queries(torch.zeros(2, 7, D), torch.rand(2, 7, 4))
-        with pytest.raises(ValueError, match='QueryDecoder needs queries with positions'):
+        with pytest.raises(ValueError, match='LearnedPositionalQuery needs queries with position'):
             model.decoder(queries, tokens(), model.positional_encoder, model.bbox_head.box_offset)
 
     def test_no_layers_are_refused(self):
-        with pytest.raises(ValueError, match='QueryDecoder: num_layers=0 must be at least 1'):
-            MODELS.build(config_of('detr_r50', decoder=dict(num_layers=0)))
+        with pytest.raises(ValueError, match='TransformerDecoder: num_layers=0 must be at least 1'):
+            MODELS.build(tiny.shrunk_config('detr_r50', decoder=dict(num_layers=0)))
 
 
 # --- Head and matching ------------------------------------------------------------------------------
@@ -168,11 +164,11 @@ class TestQueryDecoder:
 
 def head(**overrides):
     torch.manual_seed(0)
-    return MODELS.build(config_of('detr_r50', bbox_head=overrides).bbox_head)
+    return MODELS.build(tiny.shrunk_config('detr_r50', bbox_head=overrides).bbox_head)
 
 
 def sample(boxes, labels):
-    """A picture of 200 × 100 pixels."""
+    """An image of 200 × 100 pixels."""
     truth = InstanceData(bboxes=torch.tensor(boxes).view(-1, 4), labels=torch.tensor(labels).long())
     result = DetDataSample(gt_instances=truth)
     result.set_metainfo(dict(img_shape=(100, 200), ori_shape=(100, 200), scale_factor=(1.0, 1.0)))
@@ -218,7 +214,7 @@ class TestSoftmaxHead:
     def test_background_weight_acts(self):
         losses = []
         for weight in (0.1, 1.0):
-            part, output = answering(self.LOGITS, self.BOXES, background_weight=weight)
+            part, output = answering(self.LOGITS, self.BOXES, class_scores=dict(background_weight=weight))
             losses.append(part.loss(output, [sample([50.0, 25.0, 150.0, 75.0], [1])])['loss_cls'].item())
         assert losses[0] != pytest.approx(losses[1], rel=0.05)
 
@@ -232,7 +228,7 @@ class TestSoftmaxHead:
 
     def test_prediction_by_hand(self):
         """Each query once, with the best class that is not background; the best two of three."""
-        part, output = answering(self.LOGITS, self.BOXES, max_per_img=2)
+        part, output = answering(self.LOGITS, self.BOXES, selection=dict(max_per_img=2))
         with torch.no_grad():
             (result,) = part.predict(output, [sample([], [])])
         probabilities = [[math.exp(x) / sum(map(math.exp, logits)) for x in logits] for logits in self.LOGITS]
@@ -247,17 +243,25 @@ class TestSoftmaxHead:
         before = {name: parameter.clone() for name, parameter in part.named_parameters()}
         part.init_weights()
         assert all(torch.equal(parameter, before[name]) for name, parameter in part.named_parameters())
-        part = head(start_at_references=True)
+        part = head(init_cfg=dict(_delete_=True, type='BoxesAtReferences'))
         part.init_weights()
         assert not part.box_branches[0].layers[-1].weight.any()
 
     @pytest.mark.parametrize(
         ('overrides', 'message'),
         [
-            (dict(background_weight=None), 'background_weight=None with use_sigmoid=False in loss_cls'),
-            (dict(loss_cls=dict(use_sigmoid=True)), 'background_weight=0.1 with use_sigmoid=True in loss_cls'),
-            (dict(background_weight=-1.0), 'SetPredictionHead: background_weight=-1.0 must be positive'),
-            (dict(initial_size_bias=-2.0), 'initial_size_bias=-2.0 must be 0 where boxes do not start at references'),
+            (
+                dict(class_scores=dict(_delete_=True, type='SigmoidScores')),
+                'loss_cls (CrossEntropyLoss) has use_sigmoid=False, but class_scores is SigmoidScores',
+            ),
+            (
+                dict(loss_cls=dict(use_sigmoid=True)),
+                'loss_cls (CrossEntropyLoss) has use_sigmoid=True, but class_scores is SoftmaxScores',
+            ),
+            (
+                dict(class_scores=dict(background_weight=-1.0)),
+                'SoftmaxScores: background_weight=-1.0 must be positive',
+            ),
         ],
     )
     def test_contradictions_are_refused(self, overrides, message):
@@ -288,14 +292,14 @@ class TestClassificationCost:
                 dict(type='IoUCost', iou_mode='giou', weight=2.0),
             ]
         )
-        for picture in range(2):
+        for image in range(2):
             result = assigner.assign(
-                InstanceData(scores=logits[0, picture], bboxes=bbox_cxcywh_to_xyxy(boxes[0, picture]) * 100),
-                InstanceData(labels=labels[picture], bboxes=bbox_cxcywh_to_xyxy(truth[picture]) * 100),
+                InstanceData(scores=logits[0, image], bboxes=bbox_cxcywh_to_xyxy(boxes[0, image]) * 100),
+                InstanceData(labels=labels[image], bboxes=bbox_cxcywh_to_xyxy(truth[image]) * 100),
                 img_meta=dict(img_shape=(100, 100)),
             )
             expected = {(q, t - 1) for q, t in enumerate(result.gt_inds.tolist()) if t > 0}
-            here = matches.picture == picture
+            here = matches.image == image
             assert set(zip(matches.query[here].tolist(), matches.target[here].tolist(), strict=True)) == expected
 
 
@@ -315,7 +319,7 @@ def test_every_parameter_is_trained_and_dropout_acts(name):
 @pytest.mark.parametrize('name', ['detr_r50', 'conditional_detr_r50'])
 def test_every_matrix_of_the_transformer_is_xavier_uniform(name):
     """Uniform in ±√(6 / (in + out)); where one projection serves content and position as for 3D rows (DETR)."""
-    model = MODELS.build(config_of(name))
+    model = MODELS.build(tiny.shrunk_config(name))
     parts = ('encoder', 'decoder', 'query_generator.point')
     matrices = {key: matrix for key, matrix in model.named_parameters() if key.startswith(parts) and matrix.dim() > 1}
     for matrix in matrices.values():
@@ -340,20 +344,20 @@ ANCHORS.update(embed_dims=D, num_queries=7)
         (
             'dab_detr_r50',
             dict(query_generator=LEARNED),
-            "query_generator (LearnedQueryGenerator) has query_kind='learned positions', but decoder (AnchorDecoder) "
-            "has query_kind='anchors': queries with anchors are missing, exchange one of the two parts",
+            "query_generator (LearnedQueryGenerator) has query_kind='learned positions', but decoder.positional_query "
+            "(AnchorPositionalQuery) has query_kind='anchors'",
         ),
         (
             'detr_r50',
             dict(query_generator=ANCHORS),
-            "query_generator (AnchorQueryGenerator) has query_kind='anchors', but decoder (QueryDecoder) "
-            "has query_kind='learned positions': queries with learned positions are missing",
+            "query_generator (AnchorQueryGenerator) has query_kind='anchors', but decoder.positional_query "
+            "(LearnedPositionalQuery) has query_kind='learned positions'",
         ),
         (
             'conditional_detr_r50',
             dict(query_generator=LEARNED),
             'query_generator (LearnedQueryGenerator) has anchor_dims=0, but decoder.positional_query '
-            '(ConditionalPositionalQuery) has anchor_dims=2: anchors of 2 coordinates are missing',
+            '(ConditionalPositionalQuery) has anchor_dims=2: give both anchors of 2 coordinates',
         ),
         (
             'detr_r50',
@@ -370,30 +374,31 @@ ANCHORS.update(embed_dims=D, num_queries=7)
                 )
             ),
             'query_generator (LearnedQueryGenerator) has anchor_dims=0, but decoder.layers.0.cross_attention '
-            '(DeformableCrossAttention) has anchor_dims=4: anchors of 4 coordinates are missing',
+            '(DeformableCrossAttention) has anchor_dims=4: give both anchors of 4 coordinates',
         ),
         (
             'detr_r50',
             dict(decoder=dict(positional_query=dict(type='mmdet_dab.AnchorPositionalQuery', embed_dims=D))),
             "query_generator (LearnedQueryGenerator) has query_kind='learned positions', but decoder.positional_query "
-            "(AnchorPositionalQuery) has query_kind='anchors': queries with anchors are missing",
+            "(AnchorPositionalQuery) has query_kind='anchors'",
         ),
         (
             'dab_detr_r50',
             dict(decoder=dict(positional_query=dict(_delete_=True, type='mmdet_dab.LearnedPositionalQuery'))),
-            "(LearnedPositionalQuery) has query_kind='learned positions': queries with learned positions are missing",
+            "query_kind='anchors', but decoder.positional_query (LearnedPositionalQuery) has "
+            "query_kind='learned positions'",
         ),
         (
             'dab_detr_r50',
             dict(neck=dict(num_outs=4), tokenizer=dict(num_levels=4)),
-            'tokenizer (ImageTokenizer) has feature_levels=4, but encoder.layers.0.self_attention (CellSelfAttention) '
-            'has feature_levels=1: a part for as many levels is missing',
+            'tokenizer (ImageTokenizer) has levels=4, but encoder.layers.0.self_attention (CellSelfAttention) '
+            'has levels=1',
         ),
         (
             'dab_detr_deformable_encoder_r50',
             dict(neck=dict(num_outs=1), tokenizer=dict(num_levels=1)),
-            'tokenizer (ImageTokenizer) has feature_levels=1, but encoder.layers.0.self_attention '
-            '(DeformableCellAttention) has feature_levels=4: a part for as many levels is missing',
+            'tokenizer (ImageTokenizer) has levels=1, but encoder.layers.0.self_attention '
+            '(DeformableCellAttention) has levels=4',
         ),
         (
             'dab_detr_r50',
@@ -401,37 +406,37 @@ ANCHORS.update(embed_dims=D, num_queries=7)
                 decoder=dict(first_layer=None, layer=dict(cross_attention=dict(type='mmdet_dab.QueryCrossAttention')))
             ),
             'decoder.layers.0.cross_attention (QueryCrossAttention) has sine_code=False, but decoder.positional_query '
-            '(AnchorPositionalQuery) has sine_code=True: a cross-attention that looks at the code of the anchor is',
+            '(AnchorPositionalQuery) has sine_code=True: take a cross-attention that looks at the code of the anchor',
         ),
         (
             'detr_r50',
             dict(decoder=dict(layer=dict(self_attention=dict(type='mmdet_dab.QueryCrossAttention')))),
-            'decoder.layers.0 (DecoderLayer) needs a part for decoder self-attention at self_attention, but '
+            'DecoderLayer: self_attention must be a part for decoder self-attention, but '
             'QueryCrossAttention is one for decoder cross-attention: exchange it',
         ),
         (
             'detr_r50',
             dict(encoder=dict(layer=dict(self_attention=dict(type='mmdet_dab.QuerySelfAttention')))),
-            'encoder.layers.0 (EncoderLayer) needs a part for encoder self-attention at self_attention, but '
+            'EncoderLayer: self_attention must be a part for encoder self-attention, but '
             'QuerySelfAttention is one for decoder self-attention: exchange it',
         ),
         (
             'detr_r50',
             dict(bbox_head=dict(matcher=dict(costs=[dict(type='mmdet_dab.FocalCost')]))),
-            "bbox_head (SetPredictionHead) has class_scores='softmax', but bbox_head.matcher.costs.0 (FocalCost) has "
-            "class_scores='sigmoid': logits for a sigmoid are missing",
+            "bbox_head.class_scores (SoftmaxScores) has class_scores='softmax', but bbox_head.matcher.costs.0 "
+            "(FocalCost) has class_scores='sigmoid'",
         ),
         (
             'conditional_detr_r50',
             dict(bbox_head=dict(matcher=dict(costs=[dict(type='mmdet_dab.ClassificationCost')]))),
-            "bbox_head (SetPredictionHead) has class_scores='sigmoid', but bbox_head.matcher.costs.0 "
-            "(ClassificationCost) has class_scores='softmax': logits for a softmax are missing",
+            "bbox_head.class_scores (SigmoidScores) has class_scores='sigmoid', but bbox_head.matcher.costs.0 "
+            "(ClassificationCost) has class_scores='softmax'",
         ),
     ],
 )
 def test_part_that_does_not_fit_is_refused_when_built(name, overrides, message):
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        MODELS.build(config_of(name, **overrides))
+        MODELS.build(tiny.shrunk_config(name, **overrides))
     assert '\n' not in str(error.value)
 
 
@@ -457,11 +462,10 @@ def stations(road):
 
 
 def flat(config, path=''):
-    """Dotted keys and their values; every argument that a part of ours leaves out, with its default."""
+    """Dotted keys and their values; every argument that a part leaves out, with its default."""
     result = {}
-    if str(config.get('type')).startswith('mmdet_dab.'):
-        registry = TASK_UTILS if config.type.endswith(('Anchors', 'Matcher', 'Cost')) else MODELS
-        arguments = inspect.signature(registry.get(config.type).__init__).parameters.values()
+    if 'type' in config:
+        arguments = parameters_of(config.type).values()
         result = {f'{path}{argument.name}': argument.default for argument in arguments if argument.default is not None}
         result = {key: value for key, value in result.items() if value is not inspect.Parameter.empty}
     for key, value in config.items():
@@ -475,8 +479,14 @@ def flat(config, path=''):
     return result
 
 
+@cache
+def whole(path):
+    """All arguments of all parts of a config."""
+    return {key: value for key, value in flat(tiny.handed_down(Config.fromfile(path).model)).items() if '.' in key}
+
+
 def differences(first, second):
-    first, second = (flat(Config.fromfile(path).model) for path in (first, second))
+    first, second = whole(first), whole(second)
     return {key for key in {*first, *second} if first.get(key) != second.get(key)}
 
 
@@ -493,7 +503,7 @@ def test_every_station_adds_its_idea_to_the_one_before(road):
     assert only == [
         {'query_generator.anchor_dims', 'decoder.positional_query.anchor_dims'},
         {'decoder.anchor_update.type', 'decoder.anchor_update.eps'},
-        {'decoder.positional_query.modulate_size'},
+        {f'decoder.positional_query.size_modulation.{key}' for key in ('type', 'embed_dims')},
         {'positional_encoder.temperature'},
     ]
     assert all(key.startswith('query_generator.') for key in differences(*files[DAB_DETR:]))
@@ -510,7 +520,7 @@ def test_the_road_on_shapes_ends_at_dab_detr_without_its_aids():
     found = differences(last, CONFIGS / 'shapes/dab_detr_shapes_5min.py')
     aids = {
         'query_generator.initial_anchors',
-        'decoder.positional_query.init_cfg',
+        'decoder.positional_query.position_scale.init_cfg',
         'decoder.layer.cross_attention.init_cfg',
     }
     assert {aid for aid in aids if any(key.startswith(aid) for key in found)} == aids

@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
-from mmdet.models.losses import FocalLoss
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from mmdet_dab.models import DecoderOutput, Queries, focal_loss
+from mmdet_dab.models import DecoderOutput, Queries
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 
@@ -43,48 +42,48 @@ class Answers(torch.nn.Module):
 
 
 def test_losses_by_hand():
-    """One picture of 200 × 100, one object, two queries; the first is right but for its width."""
+    """One image of 200 × 100, one object, two queries; the first is right but for its width."""
     part = head()
     logits = torch.tensor([[0.0, -2.0, -2.0], [-3.0, -3.0, -3.0]])
     boxes = torch.tensor([[0.5, 0.5, 0.25, 0.5], [0.1, 0.1, 0.1, 0.1]])
     part.class_branch, part.box_branches[0] = Answers(logits.view(1, 1, 2, 3)), Answers(torch.zeros(1, 1, 2, 4))
     output = output_of(torch.zeros(1, 1, 2, tiny.WIDTH), boxes.view(1, 1, 2, 4))
-    # Truth: centre (0.5, 0.5), w = h = 0.5.
-    losses = part.loss(output, [sample([50.0, 25.0, 150.0, 75.0], [0])])
+    # Ground truth: centre (0.5, 0.5), w = h = 0.5.
+    found = part.loss(output, [sample([50.0, 25.0, 150.0, 75.0], [0])])
 
     def focal(logit, is_class):
         p = 1 / (1 + math.exp(-logit))
         return -0.25 * (1 - p) ** 2 * math.log(p) if is_class else -0.75 * p**2 * math.log(1 - p)
 
     expected = focal(0, True) + 2 * focal(-2, False) + 3 * focal(-3, False)
-    assert losses['loss_cls'].item() == pytest.approx(expected, rel=1e-5)
-    assert losses['loss_bbox'].item() == pytest.approx(5 * 0.25, rel=1e-4)
-    assert losses['loss_iou'].item() == pytest.approx(2 * (1 - 0.5), rel=1e-4)
-    assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_iou'}
+    assert found['loss_cls'].item() == pytest.approx(expected, rel=1e-5)
+    assert found['loss_bbox'].item() == pytest.approx(5 * 0.25, rel=1e-4)
+    assert found['loss_iou'].item() == pytest.approx(2 * (1 - 0.5), rel=1e-4)
+    assert set(found) == {'loss_cls', 'loss_bbox', 'loss_iou'}
 
 
 def test_names_are_mmdets():
     part = head()
     states = torch.randn(3, 1, 4, tiny.WIDTH)
-    losses = part.loss(output_of(states, torch.rand(3, 1, 4, 4)), [sample([1.0, 1.0, 9.0, 9.0], [1])])
+    found = part.loss(output_of(states, torch.rand(3, 1, 4, 4)), [sample([1.0, 1.0, 9.0, 9.0], [1])])
     terms = ('loss_cls', 'loss_bbox', 'loss_iou')
-    assert list(losses) == [*terms, *(f'd{layer}.{term}' for layer in (0, 1) for term in terms)]
+    assert list(found) == [*terms, *(f'd{layer}.{term}' for layer in (0, 1) for term in terms)]
 
 
 def test_no_objects_still_trains_every_branch():
     """Zero box losses with a gradient, so that distributed training finds no unused parameter."""
     part = head()
     states = torch.randn(3, 2, 4, tiny.WIDTH)
-    losses = part.loss(output_of(states, torch.rand(3, 2, 4, 4)), [sample([], []), sample([], [])])
-    assert losses['loss_bbox'] == losses['d0.loss_iou'] == 0
-    assert losses['loss_cls'] > 0
-    sum(losses.values()).backward()
+    found = part.loss(output_of(states, torch.rand(3, 2, 4, 4)), [sample([], []), sample([], [])])
+    assert found['loss_bbox'] == found['d0.loss_iou'] == 0
+    assert found['loss_cls'] > 0
+    sum(found.values()).backward()
     assert all(parameter.grad is not None for parameter in part.parameters())
 
 
 def test_prediction_by_hand():
-    """The best of all queries and classes; boxes in pixels of the loaded picture."""
-    part = head(max_per_img=3)
+    """The best of all queries and classes; boxes in pixels of the loaded image."""
+    part = head(selection=dict(max_per_img=3))
     logits = torch.tensor([[0.0, 2.0, -5.0], [1.0, -5.0, -5.0]])
     boxes = torch.tensor([[0.5, 0.5, 0.5, 0.5], [0.9, 0.5, 0.4, 0.2]])
     part.class_branch, part.box_branches[0] = Answers(logits.view(1, 1, 2, 3)), Answers(torch.zeros(1, 1, 2, 4))
@@ -103,7 +102,7 @@ def check_predictions(part, output, truth):
     torch.testing.assert_close(result.bboxes, torch.tensor([first, second, first]), rtol=0, atol=0.2)
     (resized,) = part.predict(output, [truth], rescale=False)
     torch.testing.assert_close(resized.bboxes[0], torch.tensor([50.0, 25.0, 150.0, 75.0]), rtol=0, atol=0.1)
-    part.clip_boxes = False
+    part.selection.clip_boxes = False
     assert part.predict(output, [truth])[0].bboxes[1, 2] == pytest.approx(440, abs=0.2)
 
 
@@ -119,8 +118,9 @@ def test_start():
 
 @pytest.mark.parametrize('layer', range(3))
 def test_branch_per_layer(layer):
-    part = head(box_branch_per_layer=3)
+    part = head(per_layer=('box',))
     assert len(part.box_branches) == 3
+    assert part.class_branches is None
     torch.nn.init.constant_(part.box_branches[layer].layers[-1].bias, 5)
     states, references = torch.zeros(3, 1, 4, tiny.WIDTH), torch.full((3, 1, 4, 4), 0.5)
     _, boxes = part(output_of(states, references))
@@ -136,64 +136,9 @@ def test_softmax_loss_is_refused():
         head(loss_cls=dict(_delete_=True, type='CrossEntropyLoss'))
 
 
-def hard_logits():
-    """(2 layers, 4 queries, 5 classes), some of them extreme, and labels, of which 5 is background."""
-    torch.manual_seed(0)
-    logits = torch.randn(2, 4, 5) * 4
-    logits[1, 3] = torch.tensor([60.0, -60.0, 0.0, 30.0, -30.0])
-    return logits.requires_grad_(), torch.tensor([[5, 2, 5, 0], [5, 5, 4, 1]])
-
-
-@pytest.mark.parametrize(('alpha', 'gamma'), [(0.25, 2.0), (0.6, 1.5), (0.25, 0.0), (1.0, 2.0)])
-def test_focal_loss_is_mmdets(alpha, gamma, monkeypatch):
-    """Loss and gradient, also taken piece by piece, with a remainder; mmdet's takes a target as wide as the logits."""
-    logits, labels = hard_logits()
-    target = torch.nn.functional.one_hot(labels, 6)[..., :5].float()
-    theirs = FocalLoss(use_sigmoid=True, alpha=alpha, gamma=gamma, loss_weight=2.0)
-    ours = MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss', alpha=alpha, gamma=gamma, loss_weight=2.0))
-    expected = theirs(logits.flatten(0, 1), target.flatten(0, 1), reduction_override='none').view(2, -1).sum(1)
-    weights = torch.tensor([0.3, 0.7])
-    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), logits)
-    for piece in (focal_loss.PIECE, 14):
-        monkeypatch.setattr(focal_loss, 'PIECE', piece)
-        found = ours(logits, labels)
-        (gradient,) = torch.autograd.grad((found * weights).sum(), logits)
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
-
-
-def test_focal_loss_of_nothing_but_background():
-    logits, labels = hard_logits()
-    ours = MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss'))
-    loss = ours(logits, torch.full_like(labels, 5))
-    expected = 0.75 * (logits.sigmoid() ** 2 * torch.nn.functional.softplus(logits)).sum((1, 2))
-    torch.testing.assert_close(loss, expected)
-
-
-def test_focal_loss_derives_only_where_a_gradient_is_asked_for(monkeypatch):
-    logits, labels = hard_logits()
-    ours = MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss'))
-    given, formula = [], focal_loss.background_loss
-
-    def watched(logits, balance, gamma, slope):
-        given.append(slope is not None)
-        return formula(logits, balance, gamma, slope)
-
-    monkeypatch.setattr(focal_loss, 'background_loss', watched)
-    expected = ours(logits, labels)
-    assert all(given)
-    given.clear()
-    torch.testing.assert_close(ours(logits.detach(), labels), expected.detach())
-    with torch.no_grad():
-        torch.testing.assert_close(ours(logits, labels), expected.detach())
-    assert given
-    assert not any(given)
-
-
-def test_focal_loss_refuses_balance_and_focus_that_make_no_sense():
-    for wrong in (dict(alpha=1.5), dict(gamma=-1.0)):
-        with pytest.raises(ValueError, match=f'SigmoidFocalLoss: {next(iter(wrong))}='):
-            MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss', **wrong))
+def test_softmax_of_a_focal_loss_is_refused():
+    with pytest.raises(ValueError, match=r'SigmoidFocalLoss.* has use_sigmoid=True, but class_scores is SoftmaxScores'):
+        head(class_scores=dict(type='SoftmaxScores'))
 
 
 def test_a_focal_loss_of_mmdets_serves_as_well():
@@ -202,6 +147,6 @@ def test_a_focal_loss_of_mmdets_serves_as_well():
     theirs.load_state_dict(ours.state_dict())
     states, references = torch.randn(3, 1, 4, tiny.WIDTH), torch.rand(3, 1, 4, 4)
     truth = [sample([1.0, 1.0, 9.0, 9.0], [1])]
-    losses, expected = (part.loss(output_of(states, references), truth) for part in (ours, theirs))
+    found, expected = (part.loss(output_of(states, references), truth) for part in (ours, theirs))
     for name in expected:
-        assert losses[name].item() == pytest.approx(expected[name].item(), rel=1e-5)
+        assert found[name].item() == pytest.approx(expected[name].item(), rel=1e-5)

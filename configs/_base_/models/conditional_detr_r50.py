@@ -19,7 +19,7 @@ model = dict(
     ),
     bbox_head=dict(
         loss_cls=dict(type='SigmoidFocalLoss', loss_weight=2.0),
-        class_scores=None,
+        class_scores=dict(_delete_=True, type='SigmoidScores'),
         eps=1e-5,
         matcher={{_base_.dab_matcher}},
         init_cfg=dict(_delete_=True, type='BoxesAtReferences'),

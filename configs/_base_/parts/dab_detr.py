@@ -55,6 +55,7 @@ dab_head = dict(
     loss_bbox=dict(type='L1Loss', loss_weight=5.0),
     loss_iou=dict(type='GIoULoss', loss_weight=2.0),
     matcher=dab_matcher,
+    class_scores=dict(type='SigmoidScores'),
     selection=dict(type='BestPredictions'),
     init_cfg=dict(type='BoxesAtReferences'),
 )

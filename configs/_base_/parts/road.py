@@ -26,7 +26,7 @@ road_detr = dict(
 road_focal_loss = dict(
     bbox_head=dict(
         loss_cls=dict(type='SigmoidFocalLoss'),
-        class_scores=None,
+        class_scores=dict(_delete_=True, type='SigmoidScores'),
         matcher=dict(costs=[dict(type='FocalCost'), dict(type='BoxL1Cost'), dict(type='GIoUCost')]),
     ),
 )

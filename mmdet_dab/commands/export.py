@@ -1,0 +1,44 @@
+"""Export a detector to one file that runs without torch and mmdet.
+
+The ending of --out chooses the format: .onnx (ONNX), .xml (OpenVINO) or .pt2 (torch.export). The
+file takes any batch, size and padding, and is compared with the detector before it gets its name.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmdet_dab.commands import arguments
+from mmdet_dab.config import draft_config
+from mmdet_dab.console import say
+from mmdet_dab.errors import CheckpointError, UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_config(parser)
+    parser.add_argument('checkpoint', type=Path, help='weights of the detector')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='.onnx, .xml or .pt2')
+    parser.add_argument(
+        '--input',
+        choices=['float32', 'uint8'],
+        default='float32',
+        help='float32: the file takes normalised images; uint8: it normalises them itself',
+    )
+    parser.add_argument(
+        '--precision', choices=['float32', 'float16', 'bfloat16'], default='float32', help='of weights or products'
+    )
+    parser.add_argument('--threshold', type=float, default=0.3, help='score that the runtime shows (default: 0.3)')
+    parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
+
+
+def run(args: argparse.Namespace) -> None:
+    if not args.checkpoint.is_file():
+        raise CheckpointError(f'{args.checkpoint}: no such file.')
+    if args.out.exists() and not args.overwrite:
+        raise UserError(f'--out {args.out} exists: name another file, or --overwrite.')
+    cfg = draft_config(args.config, args.cfg_options).finish()
+    from mmdet_dab.deploy.exporter import Request, export
+
+    export(Request(cfg, args.checkpoint, args.out, args.input, args.precision, args.threshold), say)
+    print(f'wrote {args.out}. Next: mmdet-dab run {args.out} IMAGES --out outputs')

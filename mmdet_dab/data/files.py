@@ -1,0 +1,92 @@
+"""The files of a dataset: which of a folder count, and text in marked encodings."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import NoReturn
+
+from mmdet_dab.errors import DataError
+
+#: What file systems, archives and notebooks leave in folders; names that start with a dot as well.
+LEFTOVERS = ('__macosx', '@eadir', '$recycle.bin', 'system volume information', 'lost+found')
+#: UTF-32 first: its little-endian mark starts with that of UTF-16.
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, 'utf-8-sig'),
+    (codecs.BOM_UTF32_LE, 'utf-32'),
+    (codecs.BOM_UTF32_BE, 'utf-32'),
+    (codecs.BOM_UTF16_LE, 'utf-16'),
+    (codecs.BOM_UTF16_BE, 'utf-16'),
+)
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Regular files with one of the suffixes in a folder and the folders in it, sorted.
+
+    Pipes and devices, which would block or never end, and leftovers such as ``._a.jpg`` are passed
+    over. The case of a suffix does not matter.
+
+    Raises:
+        DataError: a folder cannot be listed.
+    """
+    found = []
+    for directory, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not is_leftover(name)]
+        paths = [Path(directory, name) for name in names if not is_leftover(name)]
+        found += [path for path in paths if path.suffix.lower() in suffixes and os.path.isfile(path)]
+    return sorted(found)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether no user put a file or folder of this name there."""
+    return name.startswith('.') or name.lower() in LEFTOVERS
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(f'{error.filename}: the folder cannot be listed ({error.strerror}). Check its permissions.')
+
+
+def marked_encoding(content: bytes) -> str | None:
+    """The encoding that a byte order mark at the start tells of."""
+    return next((encoding for mark, encoding in BYTE_ORDER_MARKS if content.startswith(mark)), None)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        DataError: it is no regular file, or cannot be read.
+    """
+    if not os.path.isfile(path):
+        raise DataError(f'{path}: there is no such file. Check the name.')
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f'{path}: cannot be read ({error.strerror}). Check its permissions.') from error
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in UTF-8, or in what its byte order mark says.
+
+    Raises:
+        DataError: it cannot be read, or is in another encoding.
+    """
+    return decode(read_bytes(path), path)
+
+
+def decode(content: bytes, path: Path, encoding: str = 'utf-8') -> str:
+    """The text of ``content``, in the encoding of its byte order mark or else ``encoding``.
+
+    Raises:
+        DataError: the bytes are not of that encoding; names ``path``.
+    """
+    encoding = marked_encoding(content) or encoding
+    try:
+        text = content.decode(encoding)
+    except (UnicodeError, LookupError) as error:
+        raise DataError(f'{path}: the text is not {encoding.upper()} ({error}). Save it as UTF-8.') from error
+    if '\0' in text:
+        raise DataError(f'{path}: the text has zero bytes, as UTF-16 without a byte order mark has. Save it as UTF-8.')
+    return text

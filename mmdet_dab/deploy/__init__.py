@@ -1,0 +1,9 @@
+"""A trained detector out of Python's training stack: export to a file, and a small runtime for it.
+
+The runtime (``Predictor``) needs numpy, a runtime for the file and a reader of images; neither
+torch nor mmdet. ``export`` needs all of them.
+"""
+
+from mmdet_dab.deploy.predictor import Detections, Predictor
+
+__all__ = ['Detections', 'Predictor']

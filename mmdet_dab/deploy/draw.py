@@ -1,0 +1,57 @@
+"""Detections on an image, with names and scores that can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mmdet_dab.deploy.predictor import Detections
+from mmdet_dab.errors import UserError
+
+
+def draw(image: np.ndarray, found: Detections, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Draw boxes with names and scores, the best on top.
+
+    Args:
+        image: (H, W, 3) uint8 BGR.
+        found: boxes in pixels of the image.
+        palette: (r, g, b) of each class.
+
+    Returns:
+        (H, W, 3) uint8 BGR, a new one.
+    """
+    canvas = Image.fromarray(image[..., ::-1])
+    pen = ImageDraw.Draw(canvas)
+    size = max(10, min(image.shape[:2]) // 36)
+    font, line = ImageFont.load_default(size), max(1, size // 8)
+    for index in reversed(range(len(found))):
+        colour = tuple(palette[found.labels[index]])
+        left, top, right, bottom = found.boxes[index].tolist()
+        pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
+        text = f'{" ".join(found.names[index].split())} {found.scores[index]:.2f}'
+        box = pen.textbbox((left, max(0, top - size - 2 * line)), text, font=font)
+        pen.rectangle(box, fill=colour)
+        pen.text(box[:2], text, font=font, fill=_readable_on(colour), anchor='lt')
+    return np.asarray(canvas)[..., ::-1].copy()
+
+
+def _readable_on(colour: tuple[int, ...]) -> str:
+    """Black on bright colours, white on dark ones (luma of ITU-R BT.601)."""
+    red, green, blue = colour
+    return 'black' if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else 'white'
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 BGR by the ending of the path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Image.fromarray(image[..., ::-1]).save(path)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be written ({error}).') from error

@@ -1,4 +1,4 @@
-"""A training run that is asked to stop saves, says so, and ends with the code for it; asked twice, at once."""
+"""A training run that is asked to stop saves, says so and ends; asked twice, it ends at once."""
 
 from __future__ import annotations
 

@@ -170,8 +170,8 @@ class Place:
             loop.run()
             self.validated = True
         except CutOff:
-            # MMEngine validates with the averaged weights in the model, and those of the training in
-            # the average.
+            # MMEngine validates with the averaged weights in the model, and those of the training
+            # in the average.
             for hook in self.runner.hooks:
                 if isinstance(hook, EMAHook):
                     hook._swap_ema_parameters()

@@ -1,4 +1,4 @@
-"""A training run that can be stopped by anything at any moment, and goes on as if nothing had happened."""
+"""A training run that can be stopped at any moment, and goes on as if nothing had happened."""
 
 from mmdet_dab.engine.files import damage, latest_checkpoint
 from mmdet_dab.engine.lock import work_dir_lock

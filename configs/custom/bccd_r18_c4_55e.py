@@ -1,15 +1,16 @@
-# Your own data, by the example of the blood cells of BCCD (https://github.com/Shenggan/BCCD_Dataset,
-# MIT): 364 images of 640×480, three classes, up to 30 cells in an image. From random initialisation,
-# in 25 minutes on one core. What each choice is worth: docs/own_data.md.
+# Your own data, by the example of the blood cells of BCCD (MIT licence,
+# https://github.com/Shenggan/BCCD_Dataset): 364 images of 640×480, three classes, up to 30 cells in
+# an image. From random initialisation, in 25 minutes on one core. What each choice is worth:
+# docs/own_data.md.
 _base_ = '../_base_/recipes/from_scratch.py'
 
-# --- Your data: names as in the annotation file's categories, and in their order ----------------------
+# --- Your data: names as in the annotation file's categories, and in their order -----------------
 data_root = 'data/bccd/'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'), palette=[(220, 60, 60), (60, 90, 220), (240, 180, 40)])
 images = dict(img=data_root + 'images/')
 train_annotations, val_annotations = data_root + 'annotations/train.json', data_root + 'annotations/val.json'
 
-# --- What you may want to tune -----------------------------------------------------------------------
+# --- What you may want to tune ------------------------------------------------------------------
 max_epochs = 55
 batch_size = 4
 learning_rate = 1e-3
@@ -17,7 +18,7 @@ scale = (256, 192)
 # About twice the number of objects in the fullest image.
 num_queries = 60
 
-# --- Where these values act ----------------------------------------------------------------------------
+# --- Where these values act ---------------------------------------------------------------------
 model = dict(
     num_classes=len(metainfo['classes']),
     query_generator=dict(generator=dict(num_queries=num_queries)),

@@ -1,4 +1,4 @@
-"""Check images and their annotations, and write a config to train on them, with a sheet of samples."""
+"""Check images and annotations, and write a config to train on them, with a sheet of samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FILE_OR_DIR',
         help='annotations of the validation images, or a .txt file with their names; default: a part is split off',
     )
-    parser.add_argument('--val-images', type=Path, metavar='DIR', help='their folder; default: that of --images')
+    parser.add_argument(
+        '--val-images',
+        type=Path,
+        metavar='DIR',
+        help='their folder; default: found by the place of --val, else that of --images',
+    )
     parser.add_argument('--format', choices=FORMATS, help='format of the annotations; default: as the files look')
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='classes to find; for YOLO, names of the numbers; default: all'
@@ -54,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--boxes-on',
         choices=MARKED_ON,
-        help='for images with an EXIF orientation: what the boxes were marked on, images as viewers show them '
-        '(upright) or pixels as they are stored',
+        help='what boxes were marked on where images have an EXIF orientation: images as viewers show them, or pixels '
+        'as they are stored; default: upright, with a warning',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a config that exists')
 

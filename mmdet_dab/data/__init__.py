@@ -1,8 +1,8 @@
 """From a folder of images and boxes to a config: reading, checking, measuring, writing.
 
-``tools/new_dataset.py`` runs all of it (:func:`mmdet_dab.data.new_dataset.make`); ``tools/train.py``
-and ``tools/test.py`` run the cheap checks on what a config names
-(:func:`mmdet_dab.data.checks.check_config`).
+``mmdet-dab new-data`` runs all of it (:func:`mmdet_dab.data.new_dataset.make`); ``mmdet-dab train``
+and ``test`` run the cheap checks on what a config names
+(:func:`mmdet_dab.data.checks.config.check_config`).
 """
 
 from mmdet_dab.data.annotations import Annotations

@@ -75,7 +75,7 @@ class Annotations:
 
     @cached_property
     def image_index(self) -> np.ndarray:
-        """(N,) int: row in ``images`` of each object's image, −1 for an image that is not listed."""
+        """(N,) int: row in ``images`` of each object's image, −1 for one that is not listed."""
         rows = {image['id']: row for row, image in enumerate(self.images)}
         return np.array([rows.get(item['image_id'], -1) for item in self.objects], dtype=np.int64)
 
@@ -149,7 +149,7 @@ class Annotations:
         )
 
     def with_categories(self, names: Sequence[str]) -> Annotations:
-        """The same with categories ``names``, numbered from 1; every name in use must be among them."""
+        """The same with categories ``names``, numbered from 1; they include every name in use."""
         ids = {name: number for number, name in enumerate(names, start=1)}
         new = {category['id']: ids[category['name']] for category in self.categories if category['name'] in ids}
         objects = [dict(item, category_id=new[item['category_id']]) for item in self.objects]

@@ -1,15 +1,13 @@
-"""What a training run builds on: the small model from scratch, or a checkpoint and the config that it fits."""
+"""What a training run builds on: the small model, or a checkpoint and the config that it fits."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmdet_dab.checkpoints import config_name, read_weights, recognise
@@ -49,7 +47,7 @@ class BaseModel:
 
     @property
     def small(self) -> bool:
-        """Whether it is the small model, which is trained on a few images; else one that knows COCO."""
+        """Whether it is the small model, trained on a few images; else one that knows COCO."""
         return self.bases in (FROM_SCRATCH, SMALL, SMALL_PLAIN)
 
 
@@ -59,7 +57,7 @@ def from_scratch(configs: Path) -> BaseModel:
     Args:
         configs: the folder of the project's configs.
     """
-    return BaseModel(FROM_SCRATCH, _stride(_build(_model(configs, FROM_SCRATCH))), denoising=True)
+    return BaseModel(FROM_SCRATCH, _stride(build_detector(_model(configs, FROM_SCRATCH))), denoising=True)
 
 
 def from_checkpoint(path: Path, configs: Path, classes: Sequence[str]) -> BaseModel:
@@ -79,7 +77,7 @@ def from_checkpoint(path: Path, configs: Path, classes: Sequence[str]) -> BaseMo
     if layout is not OURS:
         raise DataError(
             f'checkpoint {path}: it is in the layout of {layout.source}. Bring it in with '
-            f'python tools/convert_weights.py {path} NEW.pth'
+            f'mmdet-dab convert {path} NEW.pth'
         )
     anchors = [name for name in ('query_generator.sizes', 'query_generator.generator.sizes') if name in state]
     if not anchors:
@@ -91,7 +89,7 @@ def from_checkpoint(path: Path, configs: Path, classes: Sequence[str]) -> BaseMo
     num_queries = len(state[anchors[0]])
     for bases in tried:
         cfg = _model(configs, bases, num_queries)
-        model = _build(cfg)
+        model = build_detector(cfg)
         reason = _misfit(model, state)
         if not reason:
             old = (meta.get('dataset_meta') or {}).get('classes') or ()
@@ -111,11 +109,6 @@ def _model(configs: Path, bases: Sequence[str], num_queries: int | None = None) 
         generator = cfg.model.query_generator
         generator.get('generator', generator).num_queries = num_queries
     return cfg
-
-
-def _build(cfg: Config) -> nn.Module:
-    init_default_scope('mmdet')
-    return MODELS.build(copy.deepcopy(cfg.model)).eval()
 
 
 def _misfit(model: nn.Module, state: dict[str, Tensor]) -> str:

@@ -1,4 +1,4 @@
-"""COCO's annotation files: read as they are, or completed with what tools leave out or write otherwise."""
+"""COCO's annotation files, as they are or completed with what tools write otherwise."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _advice(content: Any) -> str:
 
 
 def complete(data: Annotations, size_of: Callable[[str], tuple[int, int] | None]) -> Annotations:
-    """What mmdet and COCO's evaluation need, from what files have: numbers as numbers, nothing missing.
+    """What mmdet and COCO's evaluation need: numbers as numbers, nothing missing.
 
     Text that is a number becomes the number; other ids are numbered from 1; missing, empty or odd
     areas come from the boxes, sizes from the images. ``changes`` says what was done; a file without
@@ -292,7 +292,7 @@ def check_usable(data: Annotations, *, training: bool) -> None:
 
 
 #: How to fix a file that can be completed.
-CLEAN_COPY = 'tools/new_dataset.py writes a complete copy.'
+CLEAN_COPY = '`mmdet-dab new-data` writes a complete copy.'
 
 
 def _is_whole(value: Any) -> bool:

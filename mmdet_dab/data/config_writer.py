@@ -1,7 +1,7 @@
 """The config that is written: the data, the numbers to tune, and where they act.
 
-All that does not depend on the data is in ``configs/_base_/recipes/``; whoever finds a better recipe
-changes those, or the lines here.
+All that does not depend on the data is in ``configs/_base_/recipes/``; whoever finds a better
+recipe changes those, or the lines here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmdet_dab.config_files import CONFIGS
 from mmdet_dab.data.base_model import BaseModel
 from mmdet_dab.data.data_paths import DataPaths, way_from
 from mmdet_dab.data.palette import palette
@@ -64,22 +65,20 @@ def config_text(
     """A whole config.
 
     Args:
-        path: where it will be written; ``_base_`` counts from there.
-        configs: the folder of the project's configs.
+        path: where it will be written.
+        configs: the folder of the project's configs; the package's own are named ``mmdet_dab::``.
         paths: of the data.
         classes: in the order of labels.
         recipe: the numbers.
         base: the configs to build on, and where the weights come from.
         seen: lines about the data.
     """
-    folder = way_from(path.resolve().parent, configs.resolve())
-    bases = [literal(f'{folder}/{name}') for name in base.bases]
+    bases = [literal(name) for name in _bases(path, configs, base.bases)]
     return '\n'.join(
         [
-            comment(f'{path.stem}: written by tools/new_dataset.py, yours to edit from here on.'),
+            comment(f'{path.stem}: written by mmdet-dab new-data, yours to edit from here on.'),
             *map(comment, seen),
-            _harmless(f'#   python tools/train.py {shlex.quote(path.as_posix())}'),
-            comment("The path of _base_ counts from this file's folder: correct it when the file moves."),
+            _harmless(f'#   mmdet-dab train {shlex.quote(path.as_posix())}'),
             f'_base_ = {bases[0]}' if len(bases) == 1 else f'_base_ = [{", ".join(bases)}]',
             '',
             _data(paths, classes),
@@ -92,6 +91,14 @@ def config_text(
     )
 
 
+def _bases(path: Path, configs: Path, names: Sequence[str]) -> list[str]:
+    """The bases as ``path`` names them: by the package where it brings them, so that it can move."""
+    if configs.resolve() == CONFIGS.resolve():
+        return [f'mmdet_dab::{name}' for name in names]
+    folder = way_from(path.resolve().parent, configs.resolve())
+    return [f'{folder}/{name}' for name in names]
+
+
 def literal(value: object) -> str:
     """A value as Python writes it, but without ``{{``, which mmengine takes for a variable."""
     text = repr(value)
@@ -99,7 +106,7 @@ def literal(value: object) -> str:
 
 
 def comment(text: str, depth: int = 0) -> str:
-    """Sentences behind # signs, on as many lines as they need where they will be indented by ``depth``."""
+    """Sentences behind # signs, wrapped for where they will be indented by ``depth``."""
     return '\n'.join(f'# {line}' for line in textwrap.wrap(_harmless(text), PROSE - 2 - depth))
 
 
@@ -127,7 +134,7 @@ metainfo = dict(
 
 
 def _sequence(items: Sequence[object], brackets: str, indent: str) -> str:
-    """A tuple or list on one line where it fits, else on as many as it needs; with a comma behind each item."""
+    """A tuple or list on one line where it fits, else on as many as it needs."""
     literals = [literal(item) for item in items]
     line = f'{brackets[0]}{", ".join(literals)}{"," if len(items) == 1 else ""}{brackets[1]},'
     if len(line) + len(indent) + len('classes=') <= LINE:

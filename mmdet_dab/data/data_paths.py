@@ -40,11 +40,12 @@ def data_paths(
         sources: annotations as the user gave them.
         absolute: the user named the data by whole paths.
     """
-    root = _dataset_folder([_whole(path) for path in (train[1], val[1], *sources)])
+    given = [_whole(path) for path in (train[1], val[1], *sources)]
+    root = _dataset_folder(given)
 
     def below(path: Path, slash: str = '') -> tuple[bool, str]:
         whole = _whole(path)
-        if whole.is_relative_to(root):
+        if whole in given and whole.is_relative_to(root):  # converted files do not move with the data
             inner = whole.relative_to(root).as_posix()
             return True, '' if inner == '.' else inner + slash
         return False, _shown(whole, absolute) + slash
@@ -74,7 +75,7 @@ def _dataset_folder(paths: Sequence[Path]) -> Path:
 
 
 def _holds_all(folder: Path) -> bool:
-    """Whether it is a folder of far more than a dataset: of the machine, of a user, or around the current one."""
+    """Whether it holds far more than a dataset: all of a user, say, or the current folder."""
     everything = (Path(folder.anchor), _whole(Path(tempfile.gettempdir())), Path.home())
     return folder in everything or folder in Path.cwd().parents
 

@@ -1,4 +1,4 @@
-"""The files of a dataset: which of a folder count, and text in whatever encoding it is marked with."""
+"""The files of a dataset: which of a folder count, and text in marked encodings."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ FORMATS = ('coco', 'voc', 'yolo')
 
 
 def detect_format(path: Path) -> str:
-    """``coco`` for a .json file; ``voc`` for a folder of .xml files, ``yolo`` for one of .txt files.
+    """``coco`` for a .json file; ``voc`` for a folder of .xml, ``yolo`` for one of .txt files.
 
     Raises:
         DataError: there is nothing of these, or more than one.

@@ -1,4 +1,4 @@
-"""Image files: size, orientation and damage by their header, damage in the pixels by decoding them."""
+"""Image files: size and orientation by their header, damage by header and by decoding."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ class Header:
 
     Attributes:
         width, height: as stored, in pixels.
-        orientation: 1 for upright; 2 to 8 turn or mirror the image when it is loaded (EXIF, tag 274).
+        orientation: 1 for upright; 2 to 8 turn or mirror the image when it is loaded (EXIF, tag
+            274).
         mode: PIL's name for the kind of pixels.
         problem: why it cannot be used, in words; empty if it can.
     """

@@ -1,4 +1,4 @@
-"""From images and annotations to a config: reads, checks, and writes only when nothing would silently lower AP."""
+"""From images and annotations to a config: reads, checks, and writes what is sound."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MARKED_ON = ('upright', 'stored')
 
 @dataclass(frozen=True)
 class Request:
-    """What the user gave; see ``tools/new_dataset.py --help``.
+    """What the user gave; see ``mmdet-dab new-data --help``.
 
     Attributes:
         boxes_on: one of ``MARKED_ON``, for images with an EXIF orientation; None: upright, with a
@@ -76,7 +76,7 @@ class Request:
 
 @dataclass
 class Split:
-    """One side of the dataset on its way; ``changed`` if what was read is not what will be trained on."""
+    """One side of the dataset; ``changed`` if what was read is not what will be trained on."""
 
     name: str
     data: Annotations
@@ -85,7 +85,7 @@ class Split:
 
 
 def make(request: Request) -> None:
-    """Write config, sample sheet and report, and converted annotations where needed; print what was seen.
+    """Write config, sample sheet, report, and annotations where needed; print what was seen.
 
     Raises:
         DataError: the data would silently lower AP, or a training run would fail. What was seen is
@@ -279,7 +279,7 @@ def _write(
         f'wrote {request.sheet}: open it first. Do the boxes lie right, can the objects be seen?',
         f'wrote {request.report}: what you read here',
         f'wrote {request.out}',
-        f'next: python tools/train.py {shlex.quote(str(request.out))}',
+        f'next: mmdet-dab train {shlex.quote(str(request.out))}',
     ]
 
 

@@ -11,7 +11,7 @@ from mmdet_dab.errors import plural
 
 
 def orientation_is_open(data: Annotations, row: int, header: Header) -> bool:
-    """Whether an image is turned or mirrored when loaded, and no stated size tells what its boxes were marked on."""
+    """Whether an image turns when it is loaded, and no size tells what its boxes were marked on."""
     image = data.images[row]
     told = (
         image['id'] not in data.unsized
@@ -23,7 +23,7 @@ def orientation_is_open(data: Annotations, row: int, header: Header) -> bool:
 
 
 def on_loaded_images(data: Annotations, images: ImageFolder) -> Annotations:
-    """Turn the boxes of images with an EXIF orientation, and their sizes, as the images are when loaded.
+    """Turn boxes and sizes with the EXIF orientation of their images.
 
     Images whose stated size is that of the loaded image only were annotated so, and are left alone.
     """

@@ -1,4 +1,4 @@
-"""From the numbers of a dataset to a recipe. Every rule stands here, and every choice says by what it was made."""
+"""From the numbers of a dataset to a recipe: all rules, each choice with its reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from mmdet_dab.data.base_model import BaseModel
 from mmdet_dab.data.statistics import Resizing, Statistics
 from mmdet_dab.errors import plural
 
-#: Objects of the 5th percentile shall cover this many strides of the feature map, those of the median
+#: Objects of the 5th percentile shall cover this many strides of the feature map, those of the
+#: median
 #: more.
 STRIDES_SMALL, STRIDES_MEDIAN = 1.0, 2.5
 #: Longer side of the images in a training run from scratch, pixels; multiples of the step.
@@ -20,14 +21,17 @@ SHORTEST, LONGEST, STEP = 192, 640, 32
 COCO_SCALE = (1333, 800)
 #: Queries, as a multiple of the objects of the fullest image.
 QUERIES_PER_OBJECT, FEWEST_QUERIES, MOST_QUERIES = 2.0, 20, 900
-#: Anchors are of one size, the mean, unless sizes of objects (5th and 95th percentile) differ by more
+#: Anchors are of one size, the mean, unless sizes of objects (5th and 95th percentile) differ by
+#: more
 #: than this factor: blood cells, 4, learned faster from one size, a sample of COCO, 27, from six.
 SPREAD_OF_ONE_SIZE, MANY_SIZES = 10.0, 6
 #: Learning rate from scratch of a step with so many objects; it shrinks with the root of their
-#: number, down to the least. Blood cells, 55 a step, end better with 1e-3, chessmen, 17 a step, with
+#: number, down to the least. Blood cells, 55 a step, end better with 1e-3, chessmen, 17 a step,
+#: with
 #: 5e-4.
 RATE, OBJECTS_PER_STEP, LEAST_RATE = 1e-3, 50, 3e-4
-#: Steps of a training run from scratch for 200 images; they grow with the root of the number of images.
+#: Steps of a training run from scratch for 200 images; they grow with the root of the number of
+#: images.
 STEPS_OF_200_IMAGES, SHARE_OF_FINE_TUNING = 2800, 0.5
 #: The averaged weights reach back over this share of the steps.
 SHARE_OF_AVERAGE = 0.17
@@ -44,7 +48,8 @@ class Recipe:
         num_queries, max_per_img: queries, and predictions kept.
         anchor_size: width and height of the median object, as fractions of its image.
         num_anchor_sizes: how many sizes the anchors start with.
-        batch_size, max_epochs, steps_per_epoch, warm_up, val_interval: the schedule; warm-up in steps.
+        batch_size, max_epochs, steps_per_epoch, warm_up, val_interval: the schedule; warm-up in
+            steps.
         learning_rate: for AdamW.
         ema_momentum: weight of the newest weights in their average.
         num_workers: processes that load images.
@@ -114,7 +119,9 @@ def suggest(train: Statistics, most_objects: int, base: BaseModel) -> Recipe:
 
 
 def suggest_scale(train: Statistics, stride: int) -> tuple[tuple[int, int], str]:
-    """Width and height: as small as the objects allow, which is as fast as they allow; of the images' mean shape."""
+    """Width and height: as small as the objects allow, which is as fast as they allow; of the
+    images' mean shape.
+    """
     longer = train.sizes.max(axis=1)
     ratio = float(np.exp(np.log(train.sizes[:, 0] / train.sizes[:, 1]).mean()))
     parts = train.object_sizes() / train.objects[:, 2:].max(axis=1)  # of the longer side
@@ -135,7 +142,9 @@ def suggest_scale(train: Statistics, stride: int) -> tuple[tuple[int, int], str]
 
 
 def suggest_queries(most_objects: int, known_queries: int | None) -> tuple[int, str]:
-    """Number of queries; those of a checkpoint are kept, since its anchors were learned, unless they are too few."""
+    """Number of queries; those of a checkpoint are kept, since its anchors were learned, unless
+    they are too few.
+    """
     fullest = f'the fullest image has {plural(most_objects, "object")}.'
     if known_queries is not None and known_queries >= most_objects:
         return known_queries, f'Those of the checkpoint: {fullest}'

@@ -1,4 +1,6 @@
-"""One sheet of annotated images, loaded as a training run loads them, at the size at which it sees them."""
+"""One sheet of annotated images, loaded as a training run loads them, at the size at which it sees
+them.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,11 @@ from mmdet_dab.data.statistics import Resizing
 from mmdet_dab.errors import plural
 
 COLUMNS, TRAIN_IMAGES, VAL_IMAGES = 4, 8, 4
-#: With more objects on an image their names would hide it; the colours tell, unless there are too many.
+#: With more objects on an image their names would hide it; the colours tell, unless too many.
 MOST_NAMES = 10
 MOST_IN_LEGEND = 26
 #: More boxes than these are not drawn: they would hide the image, and take minutes.
-MOST_BOXES = 500
+MOST_BOXES = 200
 #: Of a name, as a fraction of the image's height; it stands inside of a box that begins higher.
 NAME_HEIGHT = 0.05
 
@@ -52,7 +54,7 @@ def draw_sheet(
     classes: Sequence[str],
     resizing: Resizing,
 ) -> None:
-    """Draw images with their boxes: the fullest, those with the smallest objects and the rarest classes, others.
+    """Draw images with their boxes: the fullest, the smallest objects, the rarest classes, others.
 
     Args:
         path: of the file to write; its suffix says the format.
@@ -146,7 +148,8 @@ def _draw_tile(
     axes: Axes, tile: Tile, classes: Sequence[str], colours: Sequence[tuple[float, ...]], resizing: Resizing
 ) -> None:
     name = tile.data.images[tile.row]['file_name']
-    # The loader of mmdet's LoadImageFromFile: what the sheet shows is what is trained on, EXIF orientation included.
+    # The loader of mmdet's LoadImageFromFile: what the sheet shows is what is trained on, EXIF
+    # orientation included.
     image = mmcv.imread(str(tile.folder / name), channel_order='rgb')
     (factors,) = resizing.factors(np.array([image.shape[1::-1]], dtype=float))
     width, height = np.maximum((factors * image.shape[1::-1]).round(), 1).astype(int).tolist()

@@ -1,4 +1,4 @@
-"""Training and validation from one set: by image, the same every time, and equal images on one side."""
+"""Training and validation from one set: by image, the same every time."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ def split_by_share(data: Annotations, folder: Path, share: float, seed: int) -> 
 
 
 def split_by_list(data: Annotations, path: Path) -> tuple[list[int], list[int], str]:
-    """Take the validation images from a text file with a name or path on each line (VOC's ``ImageSets``, Darknet).
+    """Take the validation images from a text file, a name or path on each line.
+
+    So do VOC's ``ImageSets`` and Darknet.
 
     Raises:
         DataError: a name fits no image or several, or nothing is left for training.

@@ -62,7 +62,7 @@ class Statistics:
         return float(width), float(height)
 
     def object_sizes(self, resizing: Resizing | None = None) -> np.ndarray:
-        """(N,) √(width · height) of the objects, pixels, in resized images or, without ``resizing``, as they are."""
+        """(N,) √(width · height) of the objects, pixels; None: in images as they are."""
         sides = self.objects[:, :2]
         if resizing is not None:
             sides = sides * resizing.factors(self.objects[:, 2:])

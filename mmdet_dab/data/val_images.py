@@ -48,7 +48,7 @@ def _image_names(val: Path, kind: str) -> list[str]:
 
 
 def _candidates(images: Path, annotations: Path, val: Path) -> Iterator[Path]:
-    """The same place by name (labels/val -> images/val), by path, folders of that name, beside, and shared."""
+    """By name (labels/val -> images/val), by path, folders of that name, beside, and shared."""
     own, other = (Path(os.path.abspath(path)) for path in (annotations, val))
     changed = {a: b for a, b in zip(own.parts, other.parts, strict=False) if a != b}
     if own.is_file():

@@ -1,7 +1,8 @@
-"""Pascal VOC: an XML file for each image, ``annotation/object/bndbox`` with xmin, ymin, xmax, ymax in pixels.
+"""Pascal VOC: an XML file for each image.
 
-Coordinates are kept as they stand. VOC itself counts pixels from 1; today's annotation tools count
-from 0 or do not say, and the difference is one pixel.
+A box is ``annotation/object/bndbox`` with xmin, ymin, xmax and ymax in pixels. Coordinates are
+kept as they stand. VOC itself counts pixels from 1; today's annotation tools count from 0 or do not
+say, and the difference is one pixel.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def read_voc(folder: Path, images: ImageFolder, classes: Sequence[str] | None) -
         count. Corners in the wrong order are put in order.
 
     Raises:
-        DataError: a file cannot be parsed, lacks a number that is needed, or may mean several images.
+        DataError: a file cannot be parsed, lacks a number that is needed, or may mean several
+            images.
     """
     entries: list[dict[str, Any]] = []
     found: list[tuple[int, str, dict[str, Any], str]] = []

@@ -1,8 +1,8 @@
-"""YOLO: a text file for each image, a line ``class cx cy w h`` for each object, in fractions of the image.
+"""YOLO: a text file for each image, a line ``class cx cy w h`` for each object.
 
-Names of the classes stand in a file beside: ``data.yaml`` (Ultralytics), ``classes.txt``
-(labelImg), ``obj.names`` (Darknet). A line with more numbers is the outline of an object,
-``class x1 y1 x2 y2 x3 y3 …``; its box is taken.
+Numbers are fractions of the image. Names of the classes stand in a file beside: ``data.yaml``
+(Ultralytics), ``classes.txt`` (labelImg), ``obj.names`` (Darknet). A line with more numbers is the
+outline of an object, ``class x1 y1 x2 y2 x3 y3 …``; its box is taken.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mmdet_dab.data.files import files_below, is_leftover, read_text
 from mmdet_dab.data.images import ImageFolder
 from mmdet_dab.errors import DataError, listed, plural
 
-#: Text files in a folder of labels that are none; what they are called elsewhere is up to their tools.
+#: Text files in a folder of labels that are none.
 NOT_LABELS = ('classes.txt', 'labels.txt', 'notes.txt', 'train.txt', 'val.txt', 'valid.txt', 'test.txt')
 #: How far above the folder of labels a file with names is looked for: dataset/labels/train.
 LEVELS = 3
@@ -44,7 +44,8 @@ def read_yolo(
     Args:
         folder: of the text files.
         images: where they lie. An image with an empty text file has no objects.
-        classes: names of class 0, 1 and so on; needed where no file with names is found, else the same.
+        classes: names of class 0, 1 and so on; needed where no file with names is found, else the
+            same.
         every_image: an image without a text file counts, as one without objects; else it is of
             another split.
 
@@ -102,7 +103,7 @@ def _pairs(folder: Path, images: ImageFolder, every_image: bool) -> Iterator[tup
 
 
 def _read_lines(path: Path, names: Sequence[str]) -> Iterator[tuple[int, int, tuple[float, ...], bool]]:
-    """Line number, class, x y w h of the box in fractions of the image, and whether it was an outline."""
+    """Line number, class, x y w h in fractions of the image, and whether it was an outline."""
     for number, line in enumerate(read_text(path).split('\n'), start=1):
         if not line.strip():
             continue

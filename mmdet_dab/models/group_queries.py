@@ -53,7 +53,7 @@ class GroupQueryGenerator(BaseModule):
         require(name, 'jitter', jitter, jitter >= 0, 'at least 0')
         self.num_groups, self.jitter = num_groups, jitter
         self.generator = MODELS.build(generator)
-        # Made after the first, so that this one starts from the same random numbers as without groups.
+        # Made after the first, which so starts from the same random numbers as without groups.
         self.further = ModuleList(MODELS.build(generator) for _ in range(num_groups - 1))
         inner = contract_of(self.generator)
         fits = not jitter or inner.anchor_dims in (2, 4)

@@ -52,7 +52,7 @@ def test_images_with_an_orientation_and_invalid_boxes_are_chosen_and_damaged_one
 
 
 def test_an_image_with_thousands_of_boxes(drawn: Drawn, tmp_path: Path):
-    """Five hundred of them are drawn, within seconds."""
+    """Two hundred of them are drawn, within seconds."""
     for number in range(20_000):
         item = dict(id=100 + number, image_id=1, category_id=1, bbox=[number % 50, 5, 6, 6], area=36, iscrowd=0)
         drawn.content['annotations'].append(item)

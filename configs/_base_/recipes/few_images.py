@@ -1,4 +1,4 @@
-# A training run on some hundred images: what the configs of tools/new_dataset.py and
+# A training run on some hundred images: what the configs of `mmdet-dab new-data` and of
 # ../../custom/bccd_r18_c4_55e.py share. They add the dataset, the scale and the length.
 _base_ = ['../datasets/coco_detection.py', '../schedules/schedule_50e.py', '../default_runtime.py']
 

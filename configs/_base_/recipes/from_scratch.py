@@ -5,8 +5,8 @@ _base_ = ['../models/dn_detr_small.py', 'few_images.py']
 model = dict(
     query_generator=dict(
         generator=dict(
-            # Anchors all over the image, of the sizes of the training boxes, instead of N(0, 1) before
-            # the sigmoid; the boxes are read when the training run starts.
+            # Anchors all over the image, of the sizes of the training boxes, instead of N(0, 1)
+            # before the sigmoid; the boxes are read when the training run starts.
             initial_anchors=dict(type='BoxAnchors'),
         ),
     ),

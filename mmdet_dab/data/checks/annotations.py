@@ -1,4 +1,4 @@
-"""Checks of annotations alone; no image is opened, so that every training run can start with them."""
+"""Checks of annotations alone; no image is opened: every training run can start with them."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _check_boxes(data: Annotations) -> Iterator[Finding]:
     for mask, words, fix in (
         (flat, 'empty or inverted (width or height not above 0)', unseen),
         (outside, 'outside the image', unseen),
-        (without_area, "without an area: its 'area' is 0", f'{left_out}; tools/new_dataset.py fills it in'),
+        (without_area, "without an area: its 'area' is 0", f'{left_out}; `mmdet-dab new-data` fills it in'),
         (tiny, f'less than {SMALLEST:g} pixel wide or high', left_out),
     ):
         if mask.any():

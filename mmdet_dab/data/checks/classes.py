@@ -48,9 +48,10 @@ def name_problem(name: str) -> str:
 
 
 def check_classes(data: Annotations, classes: Sequence[str], *, training: bool) -> list[Finding]:
-    """Whether a training run on ``classes`` gets the labels it thinks: mmdet numbers them in the order of the file.
+    """Whether a training run on ``classes`` gets the labels it thinks.
 
-    A name that the file does not have is silently left out by mmdet, and shifts all labels behind it.
+    mmdet numbers them in the order of the file. A name that the file does not have is silently left
+    out by mmdet, and shifts all labels behind it.
 
     Args:
         data: one split; of a file that is not read to its end the categories alone.
@@ -119,10 +120,12 @@ def choose_classes(
     Args:
         splits: training and validation.
         kind: of the source: ``coco``, ``voc`` or ``yolo``.
-        named: by the user; None: COCO's categories that have objects, VOC's names that occur, YOLO's list.
+        named: by the user; None: COCO's categories that have objects, VOC's names that occur,
+            YOLO's list.
 
     Returns:
-        names in the order of the training file's categories, since mmdet numbers labels in that order.
+        names in the order of the training file's categories, since mmdet numbers labels in that
+        order.
     """
     train, val = splits
     used = [_objects(split) for split in splits]

@@ -1,4 +1,4 @@
-"""The cheap checks with which a training run or a test of any config starts; no image is decoded."""
+"""The cheap checks with which a training run or a test of any config starts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from mmdet_dab.data.files import marked_encoding, read_text
 from mmdet_dab.data.images import read_header
 from mmdet_dab.errors import DataError, listed, plural
 
-#: Larger files are read for their categories only, so that a start takes a second or two: 10 MB take
-#: half a second.
+#: Larger files are read for their categories only, so that a start takes a second or two: 10 MB
+#: take half a second.
 LARGEST = 20_000_000
 #: Images that are looked for, evenly spaced, and the first of them whose headers are read.
 MOST_LOOKED_FOR, HEADERS = 20_000, 20
@@ -122,10 +122,16 @@ def _check_numbers(cfg: Mapping[str, Any], all_classes: Sequence[tuple[str, Sequ
         if classes != first:
             what = f'classes of {key} are {listed(classes, 20)}, those of {first_key} {listed(first, 20)}'
             findings.append(Finding('config', what, stops=True, fix='Use the same ones in the same order'))
-    rows = ((cfg.get('model') or {}).get('bbox_head') or {}).get('num_classes')
+    model = cfg.get('model') or {}
+    head = model.get('bbox_head') or {}
+    key, rows = (
+        ('bbox_head.num_classes', head['num_classes'])
+        if 'num_classes' in head
+        else ('num_classes', model.get('num_classes'))
+    )
     if all_classes and isinstance(rows, int) and rows != len(all_classes[0][1]):
         classes = all_classes[0][1]
-        what = f'model.bbox_head.num_classes is {rows}, and there {are(len(classes))} '
+        what = f'model.{key} is {rows}, and there {are(len(classes))} '
         what += plural(len(classes), 'class', 'classes')
         findings.append(Finding('config', what, [*classes], True, 'Set it to their number'))
     return findings
@@ -281,7 +287,7 @@ def _check_model(model: Mapping[str, Any], data: Annotations, classes: Sequence[
     if isinstance(queries, int):
         predictions = queries * max(1, generator.get('num_patterns') or 0)
         findings += check_queries(data, classes, predictions, 'num_queries')
-    kept = (model.get('bbox_head') or {}).get('max_per_img')
+    kept = ((model.get('bbox_head') or {}).get('selection') or {}).get('max_per_img')
     if isinstance(kept, int) and not training:
-        findings += check_queries(data, classes, kept, 'bbox_head.max_per_img')
+        findings += check_queries(data, classes, kept, 'bbox_head.selection.max_per_img')
     return findings

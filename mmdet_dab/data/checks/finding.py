@@ -21,7 +21,8 @@ class Finding:
         places: where, in words; the first few are shown.
         stops: whether a training run would silently lose by it, or fail later.
         fix: what to do, a sentence without its full stop.
-        objects, images: indices of what to leave out to be rid of it; none: leaving out does not help.
+        objects, images: indices of what to leave out to be rid of it; none: leaving out does not
+            help.
     """
 
     source: object

@@ -1,4 +1,4 @@
-"""Checks that open image files: whether they are there, can be read, and are the ones that were annotated."""
+"""Checks that open image files: are they there, sound, and the ones that were annotated?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mmdet_dab.data.images import ABSENT, Header, ImageFolder, damaged_pixels, s
 from mmdet_dab.data.orientation import orientation_is_open
 from mmdet_dab.errors import listed, plural
 
-#: Images that are decoded; of more, so many are taken, evenly spaced. They take a millisecond or ten each.
+#: Images that are decoded; of more, so many are taken, evenly spaced. They take a millisecond or
+#: ten each.
 MOST_DECODED = 3000
 
 
@@ -24,7 +25,8 @@ def check_images(data: Annotations, folder: ImageFolder, *, oriented: bool = Fal
     Args:
         data: one split.
         folder: of its images.
-        oriented: the user said what the boxes were marked on, see :class:`mmdet_dab.data.new_dataset.Request`.
+        oriented: the user said what the boxes were marked on, see
+            :class:`mmdet_dab.data.new_dataset.Request`.
     """
     headers = [folder.header(image['file_name']) for image in data.images]
     absent = [row for row, header in enumerate(headers) if header.problem == ABSENT]
@@ -127,7 +129,7 @@ def _check_orientation(data: Annotations, headers: Sequence[Header]) -> Iterator
 
 
 def check_repeated_images(train: tuple[Annotations, Path], val: tuple[Annotations, Path]) -> list[Finding]:
-    """Images that come twice in training, and those of the training that come in validation as well.
+    """Images that come twice in training, and training images that are in validation as well.
 
     Args:
         train: annotations, and the folder of their images.

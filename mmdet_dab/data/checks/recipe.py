@@ -1,4 +1,4 @@
-"""Whether the numbers of a recipe are enough for the data: queries, predictions, and pixels for small objects."""
+"""Whether a recipe is enough for the data: queries, predictions, pixels for small objects."""
 
 from __future__ import annotations
 

@@ -205,3 +205,12 @@ def test_reference_has_every_package():
     found = {path.parent.name for path in package.glob('*/__init__.py')} - {'commands'}
     assert found <= shown, sorted(found - shown)
     assert all((package / name).is_dir() or (package / f'{name}.py').is_file() for name in shown)
+
+
+def test_architecture_names_every_module():
+    table = (markdown.DOCS / 'architecture.md').read_text().split('## Packages')[1].split('## ')[0]
+    package = ROOT / 'mmdet_dab'
+    found = {path.stem for path in package.glob('[!_]*.py')} | {
+        path.parent.name for path in package.glob('*/__init__.py')
+    }
+    assert found - set(re.findall(r'`(\w+)`', table)) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -178,7 +179,10 @@ def test_links_lead_somewhere(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f'{page.name}: {link}'
         assert page.parent == ROOT or target.is_relative_to(markdown.DOCS), f'{page.name}: {link} is not in the site'
-        if anchor:
+        if anchor.startswith('mmdet_dab.'):
+            module, _, name = anchor.rpartition('.')
+            assert hasattr(importlib.import_module(module), name), f'{page.name}: {link}'
+        elif anchor:
             assert anchor in markdown.anchors(target), f'{page.name}: {link}'
 
 
@@ -214,3 +218,14 @@ def test_architecture_names_every_module():
         path.parent.name for path in package.glob('*/__init__.py')
     }
     assert found - set(re.findall(r'`(\w+)`', table)) == set()
+
+
+def test_ideas_are_in_the_files_that_are_named():
+    """Rows of docs/paper_to_code.md: files of `models/`, and classes in one of them."""
+    table = (markdown.DOCS / 'paper_to_code.md').read_text().split('## The tables')[0]
+    rows = [line.split('|')[2:4] for line in table.splitlines() if line.startswith('|') and '.py`' in line]
+    assert len(rows) > 20
+    for files, classes in rows:
+        sources = ''.join((ROOT / 'mmdet_dab/models' / name).read_text() for name in re.findall(r'`(\w+\.py)`', files))
+        for name in re.findall(r'`(\w+)`', classes):
+            assert f'class {name}' in sources, name

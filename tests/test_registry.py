@@ -26,7 +26,6 @@ FAMILIES = [
         'HOOKS',
         'LOOPS',
         'DATA_SAMPLERS',
-        'OPTIM_WRAPPER_CONSTRUCTORS',
     )
 ]
 PARTS = [(ours, mmdets, root, name) for ours, mmdets, root in FAMILIES for name in ours.module_dict]

@@ -1,4 +1,6 @@
-"""What a training run takes from a checkpoint, what it puts into one, and what it says when the config has changed."""
+"""What a training run takes from a checkpoint, what it puts into one, and what it says when the
+config has changed.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ PATIENCE = ('best_score', 'wait_count')
 class ResumeHook(Hook):
     """Guards what comes from a checkpoint, and carries what MMEngine leaves out of one.
 
-    From every checkpoint it takes what would be run or deleted. One that a training run goes on from
-    must be of the same model and optimizer. Where data, processes or the length of the training run
-    have changed, it says what that does.
+    From every checkpoint it takes what would be run or deleted. One that a training run goes on
+    from must be of the same model and optimizer. Where data, processes or the length of the
+    training run have changed, it says what that does.
 
     Args:
         refit_schedule: put the learning rate where the schedule of the config has it; False goes on
@@ -128,7 +130,9 @@ class ResumeHook(Hook):
             )
 
     def _check_classes(self, runner: Runner, meta: Mapping[str, Any]) -> None:
-        """Other classes are for ``load_from``: the optimizer's state belongs to those of the checkpoint."""
+        """Other classes are for ``load_from``: the optimizer's state belongs to those of the
+        checkpoint.
+        """
         before = (meta.get('dataset_meta') or {}).get('classes')
         now = getattr(runner.train_dataloader.dataset, 'metainfo', {}).get('classes')
         if before is not None and now is not None and tuple(before) != tuple(now):

@@ -182,7 +182,7 @@ def _numbering(ids: Sequence[Any], what: str, count: Counter[str]) -> Callable[[
 
 def _whole(value: Any) -> int | None:
     number = _number(value)
-    return int(number) if number is not None and math.isfinite(number) and number == int(number) else None
+    return int(number) if number is not None and abs(number) < 2**63 and number == int(number) else None
 
 
 def _number(value: Any) -> float | int | None:

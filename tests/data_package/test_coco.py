@@ -80,6 +80,7 @@ def sizes(width: Any, height: Any) -> Callable[[Content], None]:
         ids('images', str, lists=False),
         ids('images', float),
         ids('images', lambda value: value + 2**70),
+        ids('images', lambda value: f'{value}e300'),
         ids('categories', lambda value: f'class {value}'),
         ids('categories', str),
         ids('categories', str, references=False),

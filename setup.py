@@ -31,7 +31,8 @@ class BuildWithConfigs(build_py):
 
 setup(
     cmdclass={'build_py': BuildWithConfigs},
-    # An editable installation puts the checkout on Python's path. The other mode uses an import hook that comes too
-    # late in a folder that contains a checkout named mmdet_dab: Python finds that folder first, as an empty package.
+    # An editable installation puts the checkout on Python's path. The other mode uses an import
+    # hook that comes too late in a folder that contains a checkout named mmdet_dab: Python finds
+    # that folder first, as an empty package.
     options={'editable_wheel': {'mode': 'compat'}},
 )

@@ -109,7 +109,7 @@ def decoding(num_queries: int, scene: Scene, rounds: int, now: Now) -> tuple[flo
     samples = scene.data_samples()
     with torch.inference_mode():
         features = model.extract_feat(scene.images())
-        tokens = model.encoder(model.tokenizer(features, scene.size, samples, model.positional_encoder))
+        tokens = model.encoder(model.tokenizer(features, None, model.positional_encoder))
 
         def step() -> None:
             queries = model.query_generator(tokens)

@@ -71,7 +71,7 @@ def our_losses(device: str, counts: Sequence[int] | None = None) -> Any:
 
     MODELS.register_module(module=GivenOutputs, force=True)
     config = _our_head()
-    config.type = 'mmdet_dab.GivenOutputs'
+    config.update(type='mmdet_dab.GivenOutputs', num_classes=CLASSES)
     head = MODELS.build(config).to(device)
     logits, boxes = outputs(device, len(counts))
     output = SimpleNamespace(logits=logits, boxes=boxes, queries=SimpleNamespace(denoising=None))

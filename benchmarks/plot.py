@@ -1,9 +1,10 @@
-"""A figure of what the other benchmarks measured: ``python -m benchmarks.plot``."""
+"""Draw the tables of docs/performance.md as a figure: ``python -m benchmarks.plot``.
+
+What is drawn is read from the page, so that figure and tables cannot differ.
+"""
 
 from __future__ import annotations
 
-import json
-import statistics
 from typing import Any
 
 import matplotlib
@@ -11,8 +12,8 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
-from benchmarks.growth import LOSSES, Point, growth
-from benchmarks.side_by_side import RESULTS, ROOT
+from benchmarks.growth import LOSSES
+from benchmarks.side_by_side import PAGE, ROOT
 
 IMAGE = ROOT / 'docs' / 'images' / 'performance.png'
 SPEED = {
@@ -34,23 +35,27 @@ COLOURS = {
 }
 
 
-def results(name: str, command: str) -> dict[str, Any]:
-    """The figures that a benchmark kept.
+def rows_of(name: str) -> list[dict[str, str]]:
+    """The table between the marks of a benchmark in the page: a dict per row, by the titles of the columns.
 
     Raises:
-        SystemExit: it has not run.
+        SystemExit: the page has no such table.
     """
-    path = RESULTS / f'{name}.json'
-    if not path.is_file():
-        raise SystemExit(f'error: {path} is missing: run `python -m benchmarks.{command}` first')
-    return json.loads(path.read_text())
+    begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
+    page = PAGE.read_text()
+    if begin not in page or end not in page:
+        raise SystemExit(f'error: {PAGE} has no table {name}: run the benchmark with --publish first')
+    text = page.split(begin)[1].split(end)[0]
+    titles, _, *rows = [
+        [cell.strip(' *') for cell in line.strip('|').split('|')] for line in text.splitlines() if line.startswith('|')
+    ]
+    return [dict(zip(titles, row, strict=True)) for row in rows]
 
 
 def ratios(name: str) -> dict[str, float]:
     """Candidate -> how many times as fast as the first, mmdet's."""
-    found = results(name, 'matching' if name == 'matching' else 'speed')['results']
-    base, *others = ((result['name'], statistics.median(result['seconds'])) for result in found)
-    return {other: base[1] / seconds for other, seconds in others}
+    rows = rows_of(name)[1:]
+    return {next(iter(row.values())): float(row['faster than mmdet'].split()[0]) for row in rows}
 
 
 def draw_ratios(axes: Any) -> None:
@@ -75,18 +80,20 @@ def draw_ratios(axes: Any) -> None:
 
 
 def draw_growth(axes: Any) -> None:
-    """Time over arithmetic, in parts of the first point."""
-    for title, kept in results('growth', 'growth')['sweeps'].items():
-        if title == LOSSES:
-            continue  # far below its bound; the table has it
-        points = [Point(**point) for point in kept]
-        x = [point.value / points[0].value for point in points]
-        axes.plot(x, growth(points), marker='o', label=f'{title}: {points[0].value} … {points[-1].value}')
+    """Time over arithmetic, relative to the first point."""
+    sweeps: dict[str, list[tuple[float, float]]] = {}
+    for row in rows_of('growth'):
+        if row['what'] and row['what'] != LOSSES:  # the losses are far below their bound; the table has them
+            sweeps.setdefault(row['what'], []).append((float(row['n']), float(row['of the first'])))
+    for title, points in sweeps.items():
+        numbers, values = zip(*points, strict=True)
+        x = [number / numbers[0] for number in numbers]
+        axes.plot(x, values, marker='o', label=f'{title}: {numbers[0]:.0f} … {numbers[-1]:.0f}')
     axes.axhline(1, color='black', linestyle=':', label='in proportion to the arithmetic')
     axes.set_xscale('log')
     axes.set_ylim(0.5, 1.3)
     axes.set_xlabel('n, in multiples of the first')
-    axes.set_ylabel('time for each unit of arithmetic, of the first')
+    axes.set_ylabel('time per unit of arithmetic, relative to the first')
     axes.legend(fontsize=8, loc='lower left')
 
 

@@ -91,20 +91,11 @@ class Clock:
             handles.append(module.register_forward_pre_hook(lambda *_, row=row: self.enter(row)))
             handles.append(module.register_forward_hook(lambda *_: self.leave()))
         matcher = model.bbox_head.matcher
-        model.bbox_head.matcher = self._timed(matcher)
+        handles.append(matcher.register_forward_pre_hook(lambda *_: self.enter(MATCHING)))
+        handles.append(matcher.register_forward_hook(lambda *_: self.leave()))
         yield
-        model.bbox_head.matcher = matcher
         for handle in handles:
             handle.remove()
-
-    def _timed(self, matcher: Callable[..., Any]) -> Callable[..., Any]:
-        def match(*args: Any) -> Any:
-            self.enter(MATCHING)
-            result = matcher(*args)
-            self.leave()
-            return result
-
-        return match
 
 
 class BackwardClock:

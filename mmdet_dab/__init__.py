@@ -41,7 +41,9 @@ arrange()
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: a name of ``_HOMES``, or a module of this package (``mmdet_dab.models``)."""
+    """Import what is asked for: a name of ``_HOMES``, or a module of this package
+    (``mmdet_dab.models``).
+    """
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
     elif not name.startswith('_') and importlib.util.find_spec(f'{__name__}.{name}'):

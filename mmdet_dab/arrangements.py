@@ -59,8 +59,14 @@ def _after_mmengine_config(_: ModuleType) -> None:
     mmengine_configs.install()
 
 
+def _after_mmengine_inferencer(_: ModuleType) -> None:
+    from mmdet_dab import mmengine_configs
+
+    mmengine_configs.install_in_inferencers()
+
+
 def _after_mmdet_registry(registries: ModuleType) -> None:
-    """Add our parts to the places from where mmdet's registries import theirs when first asked for one."""
+    """Add our parts to what mmdet's registries import when they are first asked for one."""
     from mmengine.registry import Registry
 
     compat.check_versions()
@@ -77,6 +83,7 @@ def arrange() -> None:
     actions = {
         'torch': _after_torch,
         'mmengine.config': _after_mmengine_config,
+        'mmengine.infer.infer': _after_mmengine_inferencer,
         'mmdet.registry': _after_mmdet_registry,
     }
     sys.meta_path.insert(0, AfterImport(actions))

@@ -57,7 +57,10 @@ def _parse_and_run(parser: argparse.ArgumentParser, arguments: Sequence[str] | N
 
 
 def run(work: Callable[[], object]) -> int:
-    """Do the work of a command; returns its exit code. What the user can fix becomes one message."""
+    """Do the work of a command; returns its exit code.
+
+    What the user can fix becomes one message.
+    """
     _forbid_unrestricted_unpickling()
     try:
         with _readable_errors():

@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,10 @@ from mmdet_dab.errors import InstallError
 if TYPE_CHECKING:
     from torch import nn
 
-#: import name -> (lowest, first not allowed, what to type when it is missing). Tried as a whole: torch 2.13.0,
-#: mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0. Before torch 2.10, a crafted file could run code even when
-#: weights alone are read (CVE-2025-32434, CVE-2026-24747). The upper bounds leave room for the maintained
-#: forks of the OpenMMLab packages.
+#: import name -> (lowest, first not allowed, what to type when it is missing). Tried as a whole:
+#: torch 2.13.0, mmengine 0.10.7, mmcv-lite 2.1.0, mmdet 3.3.0. Before torch 2.10, a crafted file
+#: could run code even when weights alone are read (CVE-2025-32434, CVE-2026-24747). The upper
+#: bounds leave room for the maintained forks of the OpenMMLab packages.
 BOUNDS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
         'torch': ('2.10.0', '3.0', 'pip install torch'),
@@ -58,7 +59,7 @@ REMEDIES: Mapping[str, str] = MappingProxyType(
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """``'2.13.0+cpu'`` -> ``(2, 13, 0)``, ``'2.1rc1'`` -> ``(2, 1, 0)``: a pre-release counts as its release."""
+    """``'2.13.0+cpu'`` -> ``(2, 13, 0)``; a pre-release counts as its release."""
     release = re.match(r'\d+(\.\d+)*', version)
     numbers = [int(part) for part in release.group().split('.')] if release else []
     return tuple([*numbers, 0, 0, 0][:3])
@@ -75,7 +76,8 @@ def check_versions(bounds: Mapping[str, tuple[str, str, str]] = BOUNDS) -> None:
             raise ImportError(f'mmdet_dab needs {name}, which is not installed: {command}', name=name)
         try:
             module = importlib.import_module(name)
-        except AssertionError as error:  # how mmdet refuses the versions of mmcv and mmengine around it
+        # How mmdet refuses the versions of mmcv and mmengine around it
+        except AssertionError as error:
             raise ImportError(f'{name} does not accept the packages around it ({error}): {command}') from error
         found = getattr(module, '__version__', None) or metadata.version(name)
         if not _numbers(lowest) <= _numbers(found) < _numbers(beyond):
@@ -93,13 +95,19 @@ def import_stack() -> None:
     try:
         check_versions()
         importlib.import_module('mmdet_dab.parts')
-    except (ImportError, AttributeError) as error:  # AttributeError: a package that was compiled for another numpy
+    # AttributeError: a package that was compiled for another numpy
+    except (ImportError, AttributeError) as error:
         raise install_error(error) from error
 
 
 def install_error(error: Exception) -> InstallError:
-    """The message for an import that failed, with the command that repairs it where that is known."""
+    """The message for an import that failed, with the command that repairs it if known."""
     text = str(error)
+    environment = Path(__file__).resolve().parents[1] / '.venv'
+    # A checkout after `make`
+    if environment.is_dir() and environment != Path(sys.prefix).resolve():
+        activate = environment / 'bin' / 'activate'
+        return InstallError(f'{text}. {sys.executable} is not the Python of this checkout: source {activate}')
     if 'pip install' in text:
         return InstallError(text)
     name = getattr(error, 'name', None) or ''
@@ -143,13 +151,19 @@ class _StandInFinder(MetaPathFinder, Loader):
 
 
 def install_ext_stand_in() -> None:
-    """Make ``mmcv.ops`` importable where ``mmcv._ext`` was not compiled; a compiled one comes first."""
+    """Make ``mmcv.ops`` importable where ``mmcv._ext`` was not compiled.
+
+    A compiled one comes first.
+    """
     if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
         sys.meta_path.append(_StandInFinder())
 
 
 def has_compiled_operations() -> bool:
-    """Whether mmcv's compiled operations are installed; False where the stand-in answers for them."""
+    """Whether mmcv's compiled operations are installed.
+
+    False where the stand-in answers for them.
+    """
     return not isinstance(importlib.import_module('mmcv._ext'), _MissingExtension)
 
 
@@ -196,7 +210,7 @@ def before_load_state_dict(model: nn.Module, hook: Callable[..., None]) -> None:
 
 
 def allow_mmengine_checkpoints() -> None:
-    """Let weights-only ``torch.load`` read what mmengine's own CheckpointHook writes, and no more."""
+    """Let weights-only ``torch.load`` read what mmengine's CheckpointHook writes, no more."""
     import torch
 
     torch.serialization.add_safe_globals(list(mmengine_checkpoint_types()))

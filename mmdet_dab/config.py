@@ -1,4 +1,7 @@
-"""From the name of a config to a config in memory, and on to a detector. Imports nothing heavy by itself."""
+"""From the name of a config to a config in memory, and on to a detector.
+
+Imports nothing heavy by itself.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,8 @@ class DraftConfig:
         self.cfg, self._check_keys = cfg, check_keys
 
     def finish(self) -> Config:
-        """Import torch and mmdet, register all parts and those of ``custom_imports``, and check the overrides by them.
+        """Import torch and mmdet, register all parts and those of ``custom_imports``, and check the
+        overrides by them.
 
         Raises:
             InstallError: a package is missing or broken.
@@ -180,7 +184,9 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
 
 
 def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Names and colours of the classes: the checkpoint's, else the config's, else those of the dataset's class."""
+    """Names and colours of the classes: the checkpoint's, else the config's, else those of the
+    dataset's class.
+    """
     from mmdet.registry import DATASETS
 
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
@@ -192,7 +198,8 @@ def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_arrays_or_files(cfg: Config) -> None:
-    """Make the test pipeline of a detector that was trained on arrays, such as drawn images, read files.
+    """Make the test pipeline of a detector that was trained on arrays, such as drawn images, read
+    files.
 
     mmdet's ``inference_detector`` exchanges the first step where it is given an array, and only then.
     """

@@ -14,7 +14,8 @@ from mmdet_dab.errors import ConfigError, listed, nearest
 
 _PACKAGE = Path(__file__).resolve().parent
 
-#: The configs of this package: a wheel brings them where mmdet has its own, a checkout has them beside the package.
+#: The configs of this package: a wheel brings them where mmdet has its own, a checkout has them
+#: beside the package.
 CONFIGS = next(
     (folder for folder in (_PACKAGE / '.mim' / 'configs', _PACKAGE.parent / 'configs') if folder.is_dir()),
     _PACKAGE / '.mim' / 'configs',
@@ -23,7 +24,10 @@ CONFIGS = next(
 
 @functools.cache
 def config_names() -> tuple[str, ...]:
-    """The names of all configs of this package, such as ``mix/dn_detr_r50_50e``; fragments are none."""
+    """The names of all configs of this package, such as ``mix/dn_detr_r50_50e``.
+
+    Fragments are none.
+    """
     paths = (file.relative_to(CONFIGS) for file in sorted(CONFIGS.rglob('*.py')))
     return tuple(path.with_suffix('').as_posix() for path in paths if '_base_' not in path.parts)
 

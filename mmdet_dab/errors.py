@@ -1,4 +1,4 @@
-"""What goes wrong by the user's hand, and the words that such messages share. Imports nothing heavy.
+"""What the user can fix, and the words that such messages share. Imports nothing heavy.
 
 A message names the file, key or value first, says what is wrong, and then how to fix it.
 """
@@ -41,7 +41,7 @@ def listed(names: Iterable[object], at_most: int = 8) -> str:
 
 
 def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
-    """A number and its noun: ``1 image``, ``2 images``, ``3 boxes`` (with ``plural_noun='boxes'``)."""
+    """A number and its noun: ``1 image``, ``2 images``; ``plural_noun='boxes'`` if irregular."""
     return f'{number:,} {noun if number == 1 else plural_noun or noun + "s"}'
 
 

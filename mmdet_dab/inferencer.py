@@ -1,8 +1,9 @@
-"""mmdet's DetInferencer for files: names beside labels in its JSON, batches one at a time, no alarming warnings."""
+"""mmdet's DetInferencer for files: names beside labels in its JSON, no alarming warnings."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import mmcv
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
@@ -26,9 +28,14 @@ HARMLESS = (
     'Failed to add',  # a visualizer without a folder: it is named with each image
     '`Visualizer` backend is not initialized',
     'The current default scope',
-    'Warning: The bbox is out of bounds',  # boxes that reach beyond an image are drawn as far as they are in it
+    # Boxes that reach beyond an image are drawn as far as they are in it
+    'Warning: The bbox is out of bounds',
     'Warning: The polygon is out of bounds',
 )
+
+
+#: An image whose shorter side is much smaller, in pixels, is drawn enlarged.
+SHORTEST_SIDE = 320
 
 
 class FileInferencer(DetInferencer):
@@ -76,10 +83,37 @@ class FileInferencer(DetInferencer):
             yield start + len(batch)
 
     def _load_weights_to_model(self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
-        """As mmdet does, but weights of another model are refused, and those in a wrapper are found."""
+        """As mmdet does, but weights of another model are refused, and wrapped ones found."""
         if checkpoint is not None:
             checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
         super()._load_weights_to_model(model, checkpoint, cfg)
+
+    def visualize(
+        self,
+        inputs: Sequence[str],
+        preds: Sequence[DetDataSample],
+        pred_score_thr: float = 0.3,
+        img_out_dir: str = '',
+        **unused: Any,
+    ) -> None:
+        """Write each image with its boxes.
+
+        A small image is enlarged, so that the labels leave some of it to see.
+        """
+        for path, sample in zip(inputs, preds, strict=True):
+            image = mmcv.imread(path, channel_order='rgb')
+            factor = max(1, round(SHORTEST_SIDE / min(image.shape[:2])))
+            drawn = DetDataSample(pred_instances=copy.deepcopy(sample.pred_instances))
+            drawn.pred_instances.bboxes = drawn.pred_instances.bboxes * factor
+            name = Path(path).name
+            self.visualizer.add_datasample(
+                name,
+                mmcv.imrescale(image, float(factor), interpolation='bicubic'),
+                drawn,
+                draw_gt=False,
+                pred_score_thr=pred_score_thr,
+                out_file=str(Path(img_out_dir, 'vis', name)),
+            )
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict[str, Any]:
         """Labels with their names, scores, and boxes x1 y1 x2 y2 in pixels of the file."""

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.errors import ConfigError
 from mmdet_dab.hooks import ResumeHook
 
-#: How log records begin that fill hundreds of lines: they stay in the log file.
-LONG_RECORDS = ('paramwise_options', '\n----', 'Config:', 'Hooks will be executed')
+#: How log records begin that fill hundreds of lines, or that warn of nothing: they stay in the log
+#: file.
+LONG_RECORDS = ('paramwise_options', '\n----', 'Config:', 'Hooks will be executed', '"FileClient"', '"HardDiskBackend"')
 #: Losses of a single layer or group within a line of the log, such as ``d0.loss_cls: 0.5123``.
 DETAILS = re.compile(r' {2}(d\d+|dn\w*|enc)\.\w+: \S+')
 
@@ -37,7 +39,10 @@ def set_work_dir(cfg: Config, work_dir: str | None) -> None:
 
 
 def latest_checkpoint(work_dir: str) -> str | None:
-    """The newest checkpoint in ``work_dir`` that is whole, or None; a message names those that are damaged."""
+    """The newest checkpoint in ``work_dir`` that is whole, or None.
+
+    A message names those that are damaged.
+    """
     latest = find_latest(work_dir, _warn)
     return None if latest is None else str(latest)
 
@@ -49,7 +54,10 @@ def _warn(text: str) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this process is, or will be, the first one of its training run; also before the others are met."""
+    """Whether this process is, or will be, the first one of its training run.
+
+    Also before the others are met.
+    """
     ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
     return int(next((rank for rank in ranks if rank is not None), '0')) == 0
 
@@ -85,7 +93,7 @@ def drop_averaging(cfg: Config) -> None:
 
 
 class BriefRunner(Runner):
-    """A Runner whose console shows what people read: a line for every logged step, without the losses of each layer.
+    """A Runner whose console shows what people read: a line a step, no losses of single layers.
 
     The log file in the work directory keeps everything, also the config and the environment.
     """
@@ -121,6 +129,9 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
         ConfigError: a part of the config refuses its arguments, or the launcher does not fit the machine.
     """
     cfg.launcher = launcher
+    warnings.filterwarnings(
+        'ignore', message='Warning: The (bbox|polygon) is out of bounds'
+    )  # of images that are drawn
     if launcher != 'none':
         _prepare_processes(cfg)
     _settle_workers(cfg)
@@ -129,7 +140,8 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise cannot_be_built(cfg, error) from error
     if not any(isinstance(hook, ResumeHook) for hook in runner.hooks):
-        # Configs that are not ours: what a checkpoint names is not run and not deleted there either.
+        # Configs that are not ours: what a checkpoint names is not run and not deleted there
+        # either.
         runner.register_hook(ResumeHook())
     return runner
 

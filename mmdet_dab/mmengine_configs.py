@@ -2,11 +2,12 @@
 
 By itself mmengine 0.10.7 knows the packages of OpenMMLab only, wants a folder in the name of a
 config, and asks ``pkg_resources`` where a package is, which does not know editable installs. So
-three of its functions are wrapped. Each acts on names of ours, and hands all others on.
+four of its functions are wrapped. Each acts on names of ours, and hands all others on.
 
 - ``_base_ = 'mmdet_dab::x.py'`` is read like a base in a file beside the config.
 - In a new-style config, ``with read_base(): from mmdet_dab.configs.x import *`` reads the same
   file: there is one statement of each config, in the old style.
+- ``DetInferencer('dab_detr_r50_50e', weights='x.pth')`` finds it as well.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmdet_dab.config_files import CONFIGS, find_config
+from mmdet_dab.config_files import CONFIGS, config_names, find_config
 
 PREFIX = 'mmdet_dab::'
 
 
 def install() -> None:
-    """Wrap what mmengine looks configs up with; called right after ``mmengine.config`` is imported."""
+    """Wrap what mmengine looks configs up with; called right after that is imported."""
     from mmengine.config import config as module
     from mmengine.config.utils import MODULE2PACKAGE
 
@@ -35,7 +36,8 @@ def install() -> None:
         return get_cfg_path(cfg_path, filename)
 
     def find_package(package: str) -> str:
-        # `from mmdet_dab.configs.x` means the file configs/x.py in the folder that is returned here.
+        # `from mmdet_dab.configs.x` means the file configs/x.py in the folder that is returned
+        # here.
         return str(CONFIGS.parent) if package == 'mmdet_dab' else get_installed_path(package)
 
     def parse_new_style(filename: str) -> tuple[Any, set[str]]:
@@ -46,5 +48,22 @@ def install() -> None:
     config_class._get_cfg_path = staticmethod(find_base)
     config_class._parse_lazy_import = staticmethod(parse_new_style)
     module.get_installed_path = find_package
-    # For `DetInferencer(…, scope='mmdet_dab')`, which looks names up in .mim/model-index.yml.
     MODULE2PACKAGE.setdefault('mmdet_dab', 'mmdet_dab')
+
+
+def install_in_inferencers() -> None:
+    """Let mmdet's DetInferencer find our configs by name.
+
+    Called right after mmengine's inferencer is imported.
+    """
+    from mmengine.config import Config
+    from mmengine.infer.infer import BaseInferencer
+
+    load_model_from_metafile = BaseInferencer._load_model_from_metafile
+
+    def load_by_name(self: Any, model: str) -> tuple[Any, str | None]:
+        if model.removesuffix('.py') in config_names():
+            return Config.fromfile(find_config(model)), None  # no weights of ours are published
+        return load_model_from_metafile(self, model)
+
+    BaseInferencer._load_model_from_metafile = load_by_name

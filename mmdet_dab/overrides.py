@@ -20,7 +20,8 @@ from typing import Any
 
 from mmdet_dab.errors import ConfigError, listed, nearest
 
-#: The top-level keys that the Runner, mmdet's tools or ours read; all others are variables of the config.
+#: The top-level keys that the Runner, mmdet's tools or ours read; all others are variables of the
+#: config.
 SECTIONS = frozenset(
     """
     activation_checkpointing auto_scale_lr cfg compile custom_hooks custom_imports data_preprocessor default_hooks
@@ -32,7 +33,8 @@ SECTIONS = frozenset(
 )
 #: What a dict of a config may always hold.
 _ALWAYS = frozenset(
-    # Taken by whoever builds: `priority` of hooks, `convert_to_iter_based` of schedules, `init_cfg` of modules.
+    # Taken by whoever builds: `priority` of hooks, `convert_to_iter_based` of schedules, `init_cfg`
+    # of modules.
     ('type', '_scope_', '_delete_', '_reverse_', 'priority', 'convert_to_iter_based', 'init_cfg')
 )
 #: Sections whose class is not named by ``type``, or that hold more than its arguments.
@@ -49,7 +51,9 @@ _DEFAULT_TYPES = {'optim_wrapper': 'OptimWrapper', 'log_processor': 'LogProcesso
 
 
 def parse_value(text: str) -> Any:
-    """``'4'`` -> 4, ``'1e-4'``, ``'true'``, ``'None'``, ``'[a,b]'``, ``'(1,2)'``, ``'a,b'``, as mmengine reads them."""
+    """``'4'`` -> 4, ``'1e-4'``, ``'true'``, ``'None'``, ``'[a,b]'``, ``'(1,2)'``, ``'a,b'``, as
+    mmengine reads them.
+    """
     from mmengine.config import DictAction
 
     if any(sign in text for sign in '[(,'):
@@ -101,10 +105,14 @@ def _is_variable(cfg: Any, key: str) -> bool:
 
 
 def _set_variables(read: Callable[[], Any], cfg: Any, path: str, variables: Mapping[str, Any]) -> Any:
-    """Read the config again with other values for its variables; refuse a variable that nothing is computed from."""
+    """Read the config again with other values for its variables.
+
+    Refuse a variable that nothing is computed from.
+    """
     with _assigned(variables):
         changed = read()
-    changed.merge_from_dict(dict(variables))  # the variables themselves, where the config is not a Python file
+    # The variables themselves, where the config is not a Python file
+    changed.merge_from_dict(dict(variables))
     roots = {key.split('.')[0] for key in variables}
 
     def rest(config: Any) -> dict[str, Any]:
@@ -121,9 +129,10 @@ def _set_variables(read: Callable[[], Any], cfg: Any, path: str, variables: Mapp
 
 @contextlib.contextmanager
 def _assigned(variables: Mapping[str, Any]) -> Iterator[None]:
-    """While this is open, mmengine reads every file of a config with the variables set after each assignment to them.
+    """While this is open, mmengine reads a config with other values for its variables.
 
-    mmengine copies a file to a temporary one before it reads it, and that copy is what is changed.
+    They are set after each assignment to them, in every file of the config. mmengine copies a file
+    to a temporary one before it reads it, and that copy is what is changed.
     """
     from mmengine.config import Config
 
@@ -143,7 +152,9 @@ def _assigned(variables: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _with_assignments(source: str, variables: Mapping[str, Any]) -> str:
-    """The text of a config with a line ``name = value`` after each statement at its top level that assigns ``name``."""
+    """The text of a config with a line ``name = value`` after each statement at its top level that
+    assigns ``name``.
+    """
     try:
         statements = ast.parse(source).body
     except SyntaxError:  # mmengine says so with the name of the file
@@ -163,7 +174,10 @@ def _with_assignments(source: str, variables: Mapping[str, Any]) -> str:
 
 
 def _move_data_root(cfg: Any, path: str, new_root: str) -> None:
-    """Every string that lies in the config's data root gets the new one; also in a config that was written flat."""
+    """Every string that lies in the config's data root gets the new one.
+
+    Also in a config that was written flat.
+    """
     old_root = cfg.get('data_root')
     if not old_root:
         raise ConfigError(
@@ -213,7 +227,7 @@ def _value(cfg: Any, key: str) -> Any:
 
 
 def _did_you_mean(cfg: Any, key: str, without: set[str] | frozenset[str] = frozenset()) -> str:
-    """The three keys of a config that ``key`` was most likely meant to be: those that end alike first."""
+    """Name the three keys that ``key`` was most likely meant to be: those that end alike first."""
     dicts = [(path, node) for path, node in walk(dict(cfg.items())) if path.split('.')[0] not in without]
     keys = [f'{path}.{name}' if path else str(name) for path, node in dicts for name in node]
     keys = [known for known in dict.fromkeys([*keys, *SECTIONS]) if known not in without and known != key]
@@ -225,7 +239,7 @@ def _did_you_mean(cfg: Any, key: str, without: set[str] | frozenset[str] = froze
 
 
 def _check_start(cfg: Any, key: str, path: str) -> None:
-    """Refuse a key whose first part is neither in the config nor read by anybody, and an index beyond its list."""
+    """Refuse a key whose first part nobody reads, and an index beyond its list."""
     parts = key.split('.')
     if parts[0] not in cfg and parts[0] not in SECTIONS and key != 'data_root':
         raise ConfigError(f"--cfg-options {key}: config {path} has no '{parts[0]}'. {_did_you_mean(cfg, key)}")
@@ -246,7 +260,10 @@ def _check_start(cfg: Any, key: str, path: str) -> None:
 
 
 def _check_additions(before: dict[str, Any], cfg: Any, options: Mapping[str, Any], path: str) -> None:
-    """Refuse new keys that the class beside them does not take. A dict without a class may hold any."""
+    """Refuse new keys that the class beside them does not take.
+
+    A dict without a class may hold any.
+    """
     for key in options:
         parts = key.split('.')
         node: Any = before
@@ -317,14 +334,17 @@ def _lacks_its_type(node: Mapping[str, Any], new: str) -> bool:
 
 
 def _arguments(kind: Any) -> tuple[set[str], bool]:
-    """The arguments of all classes of a name, and whether one of them takes any, or none is known."""
+    """The arguments of all classes of a name, and whether any others may be right as well."""
     found = [_arguments_of(one) for one in ([kind] if inspect.isclass(kind) else _classes(str(kind)))]
     names: set[str] = set().union(*(arguments for arguments, _ in found))
     return names, not found or any(takes_any for _, takes_any in found)
 
 
 def _arguments_of(found: Any) -> tuple[set[str], bool]:
-    """The arguments of a class, and of its bases as long as ``**kwargs`` hands them on; and whether it takes any."""
+    """The arguments of a class, and whether it takes any others as well.
+
+    Those of its bases count as long as ``**kwargs`` hands them on.
+    """
     names: set[str] = set()
     if not inspect.isclass(found):
         return names, True

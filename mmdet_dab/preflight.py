@@ -1,4 +1,4 @@
-"""What a command needs is checked before work starts: whether files are there, then what is in them.
+"""What a command needs is checked before work starts: files first, then their contents.
 
 Whether files are there is found out before torch and mmdet are imported, which takes seconds.
 """
@@ -46,7 +46,7 @@ def _check_path(cfg: Config, key: str, path: Path) -> None:
 
 
 def check_annotations(cfg: Config, *splits: str) -> None:
-    """Find what would silently cost AP in the annotations of ``'train'``, ``'val'`` or ``'test'``; warn of the rest.
+    """Find what would silently lower AP in the annotations of some splits; warn of the rest.
 
     Raises:
         DataError: a class that no category has, an id that repeats, boxes without area and the like.
@@ -77,7 +77,7 @@ def check_checkpoint(path: str) -> None:
 
 
 def check_pretrained(cfg: Config) -> None:
-    """The same for the files that ``init_cfg=dict(type='Pretrained', checkpoint=...)`` names anywhere in the model."""
+    """The same for the files that ``init_cfg=dict(type='Pretrained', …)`` names in the model."""
     for key, node in walk(cfg.get('model'), 'model'):
         path = node.get('checkpoint') if node.get('type') == 'Pretrained' else None
         if not isinstance(path, str):

@@ -52,8 +52,18 @@ DATASETS = PartRegistry('DATASETS', 'mmdet_dab.datasets')
 HOOKS = PartRegistry('HOOKS', 'mmdet_dab.hooks')
 LOOPS = PartRegistry('LOOPS', 'mmdet_dab.engine')
 DATA_SAMPLERS = PartRegistry('DATA_SAMPLERS', 'mmdet_dab.engine')
+OPTIM_WRAPPER_CONSTRUCTORS = PartRegistry('OPTIM_WRAPPER_CONSTRUCTORS', 'mmdet_dab.engine')
 
-REGISTRIES = (MODELS, TASK_UTILS, WEIGHT_INITIALIZERS, DATASETS, HOOKS, LOOPS, DATA_SAMPLERS)
+REGISTRIES = (
+    MODELS,
+    TASK_UTILS,
+    WEIGHT_INITIALIZERS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    DATA_SAMPLERS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+)
 
 
 def offer_to_mmdet() -> None:

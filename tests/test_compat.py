@@ -221,6 +221,17 @@ def test_a_broken_stack_is_one_message(monkeypatch: pytest.MonkeyPatch, error: E
         assert word in str(refusal.value)
 
 
+def test_a_checkout_whose_environment_is_not_active_says_how_to_activate_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    (tmp_path / '.venv').mkdir()
+    monkeypatch.setattr(compat, '__file__', str(tmp_path / 'mmdet_dab/compat.py'))
+    error = ModuleNotFoundError("No module named 'torch'", name='torch')
+    assert f'source {tmp_path}/.venv/bin/activate' in str(compat.install_error(error))
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path / '.venv'))
+    assert 'activate' not in str(compat.install_error(error))
+
+
 # --- What torch may read
 
 

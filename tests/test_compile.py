@@ -1,4 +1,4 @@
-"""torch.compile: no graph break, and no graph of its own for every size of picture."""
+"""torch.compile: no graph break, and no graph of its own for every size of image."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ class Maps(nn.Module):
         return (features,)
 
 
-def test_pictures_to_boxes_is_one_graph_for_all_sizes():
+def test_images_to_boxes_is_one_graph_for_all_sizes():
     """With ``fullgraph`` a graph break is an error. Batches without padding have one graph, those with it another."""
     model, compiler = shallow(), CompileCounter()
 
-    def outputs(pictures, samples):
-        return model(pictures, samples, mode='tensor')
+    def outputs(images, samples):
+        return model(images, samples, mode='tensor')
 
     compiled = torch.compile(outputs, backend=compiler, fullgraph=True, dynamic=True)
     with torch.no_grad():
         for graphs, padded in ((1, False), (2, True)):
             for size in SIZES:
-                pictures, samples = tiny.batch([size, (48, 48) if padded else size], [0, 0])
-                for found, expected in zip(compiled(pictures, samples), outputs(pictures, samples), strict=True):
+                images, samples = tiny.batch([size, (48, 48) if padded else size], [0, 0])
+                for found, expected in zip(compiled(images, samples), outputs(images, samples), strict=True):
                     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
                 assert compiler.frame_count == graphs
 
@@ -62,11 +62,11 @@ def test_training_is_one_graph_up_to_the_boxes():
     model, compiler = shallow().train(), CompileCounter()
     compiled = torch.compile(model.decode, backend=compiler, fullgraph=True, dynamic=True)
     for size in SIZES:
-        pictures, samples = tiny.batch([size, size])
+        images, samples = tiny.batch([size, size])
         gradients = []
         for decode in (model.decode, compiled):
             model.zero_grad()
-            output = decode(pictures, samples)
+            output = decode(images, samples)
             (output.states.sin().sum() + output.references.sin().sum()).backward()
             gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
         expected, found = gradients
@@ -84,9 +84,9 @@ def test_optimised_and_compiled_predicts_the_same():
     graphs = []
     with torch.no_grad():
         for size in SIZES:
-            pictures, samples = tiny.batch([size, size], [0, 0])
-            expected = plain(pictures, samples, mode='predict')[0].pred_instances.scores
-            found = model(pictures, samples, mode='predict')[0].pred_instances.scores
+            images, samples = tiny.batch([size, size], [0, 0])
+            expected = plain(images, samples, mode='predict')[0].pred_instances.scores
+            found = model(images, samples, mode='predict')[0].pred_instances.scores
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
             graphs.append(counters['stats']['unique_graphs'])
     assert graphs[0] >= 4  # backbone, neck, encoder, decoder, and the hooks that set the precision

@@ -324,3 +324,12 @@ def test_build_takes_a_config_in_memory_and_leaves_it_as_it_is(tmp_path: Path):
     before = cfg.to_dict()
     assert build(cfg).cfg is not cfg
     assert cfg.to_dict() == before
+
+
+def test_det_inferencer_finds_ours_by_name():
+    from mmdet.apis import DetInferencer
+
+    inferencer = DetInferencer('dab_detr_r50_50e', device='cpu', show_progress=False)
+    assert type(inferencer.model).__name__ == 'ComposedDETR'
+    with pytest.raises(ValueError, match='Cannot find model'):
+        DetInferencer('dab_detr_r50_5e', device='cpu')

@@ -21,7 +21,7 @@ FLOORS = (
     ('compat', 'config_files', 'console', 'overrides'),
     ('mmengine_configs', 'registry'),
     ('arrangements', 'models'),
-    ('datasets', 'interop'),
+    ('datasets', 'engine', 'interop'),
     ('checkpoints', 'optimize'),
     ('hooks', 'config'),
     ('data', 'parts'),

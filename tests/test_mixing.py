@@ -244,7 +244,7 @@ class TestLevels:
         tokenizer = MODELS.build(dict(type='ImageTokenizer', embed_dims=WIDTH, num_levels=2, levels=(0, 2)))
         encoder = MODELS.build(dict(type='SinePositionalEncoder', embed_dims=WIDTH))
         maps = [torch.full((1, WIDTH, size, size), float(size)) for size in (4, 3, 2)]
-        tokens = tokenizer(maps, (64, 64), None, encoder)
+        tokens = tokenizer(maps, None, encoder)
         assert tokens.shapes == ((4, 4), (2, 2))
         assert tokens.content[0, :, 0].tolist() == [4.0] * 16 + [2.0] * 4
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import other_data
 from benchmarks.other_data import CHESSMEN, draw_chess, draw_shapes, photographs_in, touch
-from mmdet_dab.errors import UserError
 from mmdet_dab.data.coco import read_coco
+from mmdet_dab.errors import UserError
 
 
 @pytest.fixture

@@ -18,7 +18,16 @@ from tests.helpers import tiny
 #: Our registry, mmdet's, and the root of both.
 FAMILIES = [
     (getattr(registry, name), getattr(mmdet.registry, name), getattr(mmengine.registry, name))
-    for name in ('MODELS', 'TASK_UTILS', 'WEIGHT_INITIALIZERS', 'DATASETS', 'HOOKS')
+    for name in (
+        'MODELS',
+        'TASK_UTILS',
+        'WEIGHT_INITIALIZERS',
+        'DATASETS',
+        'HOOKS',
+        'LOOPS',
+        'DATA_SAMPLERS',
+        'OPTIM_WRAPPER_CONSTRUCTORS',
+    )
 ]
 PARTS = [(ours, mmdets, root, name) for ours, mmdets, root in FAMILIES for name in ours.module_dict]
 IDS = [part[-1] for part in PARTS]

@@ -15,11 +15,11 @@ model = dict(
 )
 
 load, annotations = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)
-resize = dict(type='Resize', scale=(208, 160), keep_ratio=True)
-train_pipeline = [load, annotations, resize, dict(type='PackDetInputs')]
+fit = dict(type='Resize', scale=(208, 160), keep_ratio=True)
+train_pipeline = [load, annotations, fit, dict(type='PackDetInputs')]
 test_pipeline = [
     load,
-    resize,
+    fit,
     annotations,
     dict(
         type='PackDetInputs',

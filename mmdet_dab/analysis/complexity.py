@@ -22,9 +22,8 @@ per cent, as all but the encoder's attention grow in proportion to the area.
 **Against table 2 of the paper** (G multiply-adds, mean over the 100 images; parameters: 43.7 M
 for 44 M, 62.7 M for 63 M):
 
-    R50     90.0 for  94    DC5-R50   193.9 for 202    R101   156.2 for 174    DC5-R101   260.0 for
-    282 R50*   102.9 for 100    DC5-R50*  214.0 for 216    R101*  169.1 for 179    DC5-R101*  280.1
-    for 296
+    R50   90.0 for  94    DC5-R50  193.9 for 202    R101  156.2 for 174    DC5-R101  260.0 for 282
+    R50* 102.9 for 100    DC5-R50* 214.0 for 216    R101* 169.1 for 179    DC5-R101* 280.1 for 296
 
 The rows with R50 agree within 5 %. Those with R101 are 5 % to 10 % below the paper's, and the
 backbone is why: from R50 to R101 the paper's figures grow by 79 or 80 G. ResNet-101 is ResNet-50

@@ -40,7 +40,7 @@ def draw_detections(
         columns: pairs in a row.
     """
     rows = math.ceil(len(images) / columns)
-    figure, axes = pyplot.subplots(rows, 2 * columns, figsize=(4.4 * columns, 2.35 * rows), squeeze=False)
+    figure, axes = pyplot.subplots(rows, 2 * columns, figsize=(6.4 * columns, 3.4 * rows), squeeze=False)
     for cell in axes.flat:
         cell.axis('off')
     for index, (image, sample) in enumerate(zip(images, samples, strict=True)):
@@ -51,8 +51,8 @@ def draw_detections(
         _draw_boxes(left, image, truth, [classes[label] for label in truth.labels], palette)
         _draw_boxes(right, image, found, texts, palette)
         if index < columns:
-            left.set_title('ground truth', fontsize=9)
-            right.set_title(f'prediction (score ≥ {score_threshold:g})', fontsize=9)
+            left.set_title('ground truth', fontsize=12)
+            right.set_title(f'prediction (score ≥ {score_threshold:g})', fontsize=12)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
@@ -69,7 +69,10 @@ def _draw_boxes(
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor='white', linewidth=2.6))
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.4))
         background = dict(facecolor=colour, edgecolor='none', pad=0.8)
-        axes.text(x1, y1, text, fontsize=5.5, color='white', va='bottom', bbox=background, clip_on=True)
+        # Above the box, or in it where the image ends above.
+        above = y1 > 0.06 * image.shape[0]
+        place = 'bottom' if above else 'top'
+        axes.text(max(x1, 0), max(y1, 0), text, fontsize=9, color='white', va=place, bbox=background, clip_on=True)
 
 
 def read_scalars(work_dir: Path) -> list[dict[str, Any]]:

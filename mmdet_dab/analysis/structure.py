@@ -1,9 +1,8 @@
-"""What a detector is made of: its parts as its config names them, and where the class of each comes
-from.
+"""The parts of a detector as its config names them, where their classes and values come from.
 
-A part is what the config describes by a dict of its own: a decoder's layers are parts, the linear
-layers in an attention are not, they belong to the attention's line. Settings are those that the
-config states; what it leaves to a class is in the docstring of that class.
+A part is what the config describes by a dict of its own. The layers of a decoder are parts; the
+linear layers in an attention are not. Settings are what the config states for a part, and what the
+detector hands down to it. Defaults of a class are in its docstring.
 """
 
 from __future__ import annotations
@@ -11,16 +10,18 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mmengine.config import Config
 from mmengine.registry import MODELS, TASK_UTILS
 from torch import nn
 
 from mmdet_dab.models.decoder import merged
+from mmdet_dab.models.detector import ComposedDETR
+from mmdet_dab.models.shared_values import default_of, parameters_of
 
 #: Package of a class -> what descriptions call it; a class from anywhere else is yours.
 ORIGINS: Mapping[str, str] = MappingProxyType(
@@ -39,6 +40,9 @@ class Part:
         parameters: elements; what several parts share counts for the first of them.
         settings: what its config states beside its parts.
         parts: its own, in the order of the config.
+        handed_down: where a value was stated that the part did not state itself, such as ``'model'``
+            -> those values by name.
+        defaults: of the arguments of its class.
     """
 
     name: str
@@ -47,6 +51,13 @@ class Part:
     parameters: int
     settings: Mapping[str, str]
     parts: tuple[Part, ...]
+    handed_down: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    defaults: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def value(self, key: str) -> str:
+        """What the part has for an argument, wherever it comes from."""
+        places = (self.settings, *self.handed_down.values(), self.defaults)
+        return next((place[key] for place in places if key in place), 'not set')
 
 
 def origin(kind: type) -> str:
@@ -63,13 +74,44 @@ def origin(kind: type) -> str:
 def describe(model: nn.Module, cfg: Config) -> Part:
     """The parts of ``model``, which was built from ``cfg.model``."""
     parameters = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    whole = _Walk(parameters).part('model', '', model, cfg.model.to_dict())
+    config = cfg.model.to_dict()
+    whole = _Walk(parameters).part('model', '', model, config, shared_values(model, config))
     # mmdet's detectors hold some parts that no config describes, such as query embeddings.
     described = {part.name.partition('.')[0] for part in whole.parts}
     rest = [
         _Walk(parameters).part(name, name, child, {}) for name, child in model.named_children() if name not in described
     ]
     return replace(whole, parts=(*whole.parts, *rest))
+
+
+class Stated(NamedTuple):
+    """A value that is handed down, and the part that states it."""
+
+    value: Any
+    by: str
+
+
+def shared_values(model: nn.Module, config: Mapping[str, Any]) -> dict[str, dict[str, Stated]]:
+    """What a :class:`ComposedDETR` hands down: to which part, which arguments, from where.
+
+    The rules are those of :func:`mmdet_dab.models.shared_values.hand_down`. Other detectors hand
+    nothing down, or not what their configs say.
+    """
+    if type(model) is not ComposedDETR:
+        return {}
+    own = parameters_of(ComposedDETR)
+    shared = {'embed_dims': default_of({**config, 'type': ComposedDETR}, 'embed_dims')}
+    shared |= {name: value for name, value in config.items() if name not in own and name != 'type'}
+    values = {name: Stated(value, 'model') for name, value in shared.items()}
+    if 'num_classes' in config['bbox_head']:
+        values['num_classes'] = Stated(config['bbox_head']['num_classes'], 'bbox_head')
+    layers = {
+        name: {'num_layers': Stated(default_of(config[stack], 'num_layers'), stack)}
+        for name, stack in (('encoder', 'encoder'), ('decoder', 'decoder'), ('bbox_head', 'decoder'))
+    }
+    of_neck = {'out_channels': 'embed_dims', 'num_outs': 'num_levels'}
+    neck = {theirs: values[ours] for theirs, ours in of_neck.items() if ours in values}
+    return {name: neck if name == 'neck' else {**values, **layers.get(name, {})} for name in config}
 
 
 class _Walk:
@@ -82,16 +124,32 @@ class _Walk:
     def __init__(self, parameters: Mapping[str, int]) -> None:
         self._parameters = parameters
 
-    def part(self, name: str, path: str, built: Any, config: Mapping[str, Any]) -> Part:
-        """What ``config`` describes: ``built``, which is the module at ``path``, another object, or
-        unknown (None).
+    def part(
+        self,
+        name: str,
+        path: str,
+        built: Any,
+        config: Mapping[str, Any],
+        handed: Mapping[str, Mapping[str, Stated]] | None = None,
+        values: Mapping[str, Stated] | None = None,
+    ) -> Part:
+        """A part and all parts in it.
+
+        Args:
+            name: of the part.
+            path: of the module ``built``.
+            built: what ``config`` describes: a module, another object, or unknown (None).
+            config: of the part.
+            handed: of a detector: the values that it hands to each of its parts.
+            values: those that are handed to this part.
         """
         settings: dict[str, str] = {}
         parts: list[Part] = []
+        values = {key: Stated(config[key], path) if key in config else value for key, value in (values or {}).items()}
         for key, value in config.items():
             if key == 'type' or (key == 'first_layer' and 'layer' in config):
                 continue
-            found = list(self._parts(key, value, path, built, config))
+            found = list(self._parts(key, value, path, built, config, values if handed is None else handed.get(key)))
             if found:
                 parts += found
             else:
@@ -99,25 +157,50 @@ class _Walk:
         kind, source = _class(built, config)
         inside = f'{path}.' if path else ''
         count = sum(size for parameter, size in self._parameters.items() if parameter.startswith(inside))
-        return Part(name, kind, source, count if isinstance(built, nn.Module) else 0, settings, tuple(parts))
+        count = count if isinstance(built, nn.Module) else 0
+        return Part(name, kind, source, count, settings, tuple(parts), _taken(config, values), _defaults(config))
 
-    def _parts(self, key: str, value: Any, path: str, built: Any, config: Mapping[str, Any]) -> Iterator[Part]:
+    def _parts(
+        self,
+        key: str,
+        value: Any,
+        path: str,
+        built: Any,
+        config: Mapping[str, Any],
+        values: Mapping[str, Stated] | None,
+    ) -> Iterator[Part]:
         """The parts that an entry of a config describes; none where it is a setting."""
         name, child = _attribute(built, key)
         inner = f'{path}.{name}' if path else name
         if isinstance(value, Mapping) and isinstance(child, nn.ModuleList):
             for index, layer in enumerate(child):
-                # AnchorDecoder's first layer may differ.
+                # The first layer of a decoder may differ.
                 own = merged(value, config.get('first_layer') or {}) if index == 0 else value
-                yield self.part(f'{name}.{index}', f'{inner}.{index}', layer, own)
+                yield self.part(f'{name}.{index}', f'{inner}.{index}', layer, own, values=values)
         elif isinstance(value, Mapping) and (child is not None or (value and _typed(value) != key.endswith('_cfg'))):
             # Without an object of its own, mmengine's `*_cfg=dict(type=...)` is a setting, and an
             # untyped one, such as `train_cfg`, a group of parts and settings.
-            yield self.part(name, inner, child, value)
+            yield self.part(name, inner, child, value, values=values)
         elif isinstance(value, (list, tuple)) and value and all(map(_typed, value)) and not key.endswith('_cfg'):
             listed = isinstance(child, (list, tuple, nn.ModuleList)) and len(child) == len(value)
             for index, (item, entry) in enumerate(zip(value, child if listed else [None] * len(value), strict=True)):
-                yield self.part(f'{name}.{index}', f'{inner}.{index}', entry, item)
+                yield self.part(f'{name}.{index}', f'{inner}.{index}', entry, item, values=values)
+
+
+def _taken(config: Mapping[str, Any], values: Mapping[str, Stated]) -> dict[str, dict[str, str]]:
+    """The values that a part takes, without having stated them, by the part that states them."""
+    arguments = parameters_of(config['type']) if 'type' in config else {}
+    taken: dict[str, dict[str, str]] = {}
+    for name, stated in values.items():
+        if name in arguments and name not in config:
+            taken.setdefault(stated.by, {})[name] = format_value(stated.value)
+    return taken
+
+
+def _defaults(config: Mapping[str, Any]) -> dict[str, str]:
+    arguments = parameters_of(config['type']) if 'type' in config else {}
+    stated = {name: argument.default for name, argument in arguments.items()}
+    return {name: format_value(value) for name, value in stated.items() if value is not inspect.Parameter.empty}
 
 
 def _typed(value: Any) -> bool:
@@ -174,12 +257,24 @@ def format_parts(whole: Part) -> str:
     ``5 × Layer``.
     """
     rows = [
-        ('  ' * depth + name, f'{number} × {part.kind}' if number > 1 else part.kind, part.origin, millions, settings)
+        (
+            '  ' * depth + name,
+            f'{number} × {part.kind}' if number > 1 else part.kind,
+            part.origin,
+            format_count(part.parameters * number),
+            _settings(part),
+        )
         for depth, name, number, part in _lines([whole])
-        for millions in [format_count(part.parameters * number)]
-        for settings in [', '.join(f'{key}={value}' for key, value in part.settings.items())]
     ]
     return _aligned([('part', 'type', 'from', 'parameters', 'settings'), *rows], right=3)
+
+
+def _settings(part: Part) -> str:
+    """``its=own; embed_dims=256 ← model``."""
+    groups = [', '.join(f'{key}={value}' for key, value in part.settings.items())]
+    for source, values in part.handed_down.items():
+        groups.append(', '.join(f'{key}={value}' for key, value in values.items()) + f' ← {source}')
+    return '; '.join(filter(None, groups))
 
 
 def _lines(parts: Iterable[Part], depth: int = 0, times: int = 1) -> Iterator[tuple[int, str, int, Part]]:
@@ -251,7 +346,7 @@ def compare(first: Part, second: Part) -> Change | None:
     if (first.kind, first.origin) != (second.kind, second.origin):
         what.append(f'type: {_kind(first)} → {_kind(second)}')
     for key in dict.fromkeys((*first.settings, *second.settings)):
-        before, after = (part.settings.get(key, 'not set') for part in (first, second))
+        before, after = first.value(key), second.value(key)
         if before != after:
             what.append(f'{key}: {before} → {after}')
     parts = tuple(_compare_parts(first, second))

@@ -15,6 +15,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmdet_dab.checkpoints.bounds import check_archive, check_tensors
 from mmdet_dab.checkpoints.known_layouts import unwrapped
 from mmdet_dab.checkpoints.unwrap import KEYS, stored_weights
 from mmdet_dab.compat import mmengine_checkpoint_types
@@ -39,19 +40,22 @@ def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Seque
 
     Raises:
         CheckpointError: there is no such file; it is empty, cut off or something else than a
-            checkpoint; or it names a function or class that is not allowed, and the message says
-            which.
+            checkpoint; it would take more memory than it has bytes; or it names a function or class
+            that is not allowed, and the message says which.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f'checkpoint {path} does not exist')
     if path.stat().st_size == 0:
         raise CheckpointError(f'checkpoint {path} is empty: copy or download it again')
+    check_archive(path)
     try:
         with _allowed((*mmengine_checkpoint_types(), *allow)):
-            return torch.load(path, map_location=map_location, weights_only=True)
+            content = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # torch, pickle and zip each have their own for a broken file
         raise CheckpointError(f'checkpoint {path} {_reason(path, error)}') from error
+    check_tensors(path, content)
+    return content
 
 
 def read_weights(path: str | Path, *, allow: Sequence[type] = ()) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -98,7 +98,10 @@ def find_config(conversion: Conversion) -> str:
 
 
 def dataset_meta(kept: int, meta: dict[str, Any], cfg: Config) -> dict[str, Any]:
-    """Names and colours of the class rows: the source's own, the config's, or COCO's; empty if nobody knows them."""
+    """Names and colours of the class rows: the source's own, the config's, or COCO's.
+
+    Empty if nobody knows them.
+    """
     from mmdet.datasets import CocoDataset
 
     from mmdet_dab.checkpoints.layout import COCO_IDS
@@ -106,7 +109,8 @@ def dataset_meta(kept: int, meta: dict[str, Any], cfg: Config) -> dict[str, Any]
     coco = CocoDataset.METAINFO
     by_id = dict(zip(COCO_IDS, coco['classes'], strict=True))
     candidates: tuple[dict[str, Any], ...] = (
-        {key.lower(): value for key, value in meta.get('dataset_meta', {}).items()},  # mmdet 3.0 wrote CLASSES
+        # mmdet 3.0 wrote CLASSES
+        {key.lower(): value for key, value in meta.get('dataset_meta', {}).items()},
         dict(cfg.get('metainfo', {})),
         coco,
         dict(classes=tuple(by_id.get(number, 'N/A') for number in range(91))),
@@ -141,7 +145,10 @@ def table(layout: Layout, conversion: Conversion, kept: int, config: str, named:
 
 
 def write(target: Path, conversion: Conversion, known: dict[str, Any], origin: dict[str, str]) -> None:
-    """As mmengine does; without names there must be no ``dataset_meta``, ``init_detector`` would ask it for them."""
+    """Write a checkpoint as mmengine does.
+
+    Without names there must be no ``dataset_meta``: ``init_detector`` would ask it for them.
+    """
     import torch
 
     meta = dict(converted_from=origin, mmdet_dab_version=__version__)

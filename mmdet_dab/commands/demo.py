@@ -72,7 +72,7 @@ def train(cfg: Config, checkpoint: Path) -> Runner:
 
 
 def draw(runner: Runner, folder: Path, count: int) -> None:
-    """Detections of the first held-out images beside the ground truth, and the first of them as a plain image."""
+    """Draw the first held-out images with ground truth and detections, and write one as it is."""
     import mmcv
     import torch
 

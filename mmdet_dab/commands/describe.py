@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mmdet_dab.analysis.structure import Part
 
 LEGEND = (
-    'ours: mmdet_dab. yours: a file in none of the packages. n × type: n equal parts, with the parameters of all n.'
+    'ours: mmdet_dab. yours: a file in none of the packages. n × type: n equal parts, with the parameters of all n.\n'
+    'key=value ← part: the value is stated there, and handed down.'
 )
 
 

@@ -91,5 +91,8 @@ def find_images(given: Sequence[str]) -> list[str]:
 
 
 def is_image(file: Path) -> bool:
-    """By its ending, in any case; the hidden ``._x.jpg`` that macOS leaves beside ``x.jpg`` is none."""
+    """By its ending, in any case.
+
+    The hidden ``._x.jpg`` that macOS leaves beside ``x.jpg`` is none.
+    """
     return file.suffix.lower() in ENDINGS and not file.name.startswith('.')

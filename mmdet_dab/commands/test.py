@@ -76,7 +76,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Turn drawing on. The hook joins a relative folder to itself at every image, so it gets an absolute one."""
+    """Turn drawing on. The hook joins a relative folder to itself at every image, so it gets an
+    absolute one.
+    """
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise ConfigError(f'--show-dir: config {cfg.filename} has no default_hooks.visualization to draw with')

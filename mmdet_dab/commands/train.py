@@ -81,7 +81,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def resume(cfg: Config, checkpoint: str) -> None:
-    """Set where the Runner resumes; with nothing there, ``load_from`` stays as the config has it."""
+    """Set where the Runner resumes.
+
+    With nothing there, ``load_from`` stays as the config has it.
+    """
     from mmdet_dab import launch
     from mmdet_dab.engine import damage
 

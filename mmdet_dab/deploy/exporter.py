@@ -71,6 +71,9 @@ class UnnormalisedProgram(nn.Module):
         mean, std: of its channels.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, program: DetectionProgram, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.program = program
@@ -201,7 +204,7 @@ def quiet_exporter() -> Iterator[None]:
 def write_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
     """One ``.onnx`` file; one of 2 GB or more cannot hold its weights."""
     with quiet_exporter():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             exported, opset_version=OPSET, output_names=['scores', 'labels', 'boxes'], verbose=False
         )
     program.model.metadata_props[KEY] = metadata.to_json()

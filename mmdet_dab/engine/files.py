@@ -26,7 +26,7 @@ STOPPED = 'stopped_iter_{}.pth'
 RESUMABLE = re.compile(r'(epoch|iter|stopped_iter)_\d+\.pth')
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` write a file under another name, and give it its own once it is on the disk.
 
     Raises:

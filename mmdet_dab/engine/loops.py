@@ -118,7 +118,7 @@ class Place:
         self.validated = progress['validated']
         self.stop_training = progress['stop_training']
         if progress['order_seed'] is not None:
-            self.batches.sampler.seed = progress['order_seed']  # type: ignore[attr-defined]
+            self.batches.sampler.seed = progress['order_seed']
 
     def prepare_save(self) -> None:
         """Gather what only the processes know; all of them call it before the first one saves."""
@@ -214,7 +214,7 @@ def share_buffers(model: nn.Module) -> None:
     after a restart, with those of the first process everywhere.
     """
     if get_world_size() > 1:
-        inner = model.module if is_model_wrapper(model) else model
+        inner: Any = model.module if is_model_wrapper(model) else model
         for buffer in inner.buffers():
             broadcast(buffer)
 

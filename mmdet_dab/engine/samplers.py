@@ -30,6 +30,8 @@ class ResumableBatches(BatchSampler):
         endless: begin a further epoch where one ends, for loops that count iterations.
     """
 
+    sampler: Any
+
     def __init__(
         self,
         sampler: Sampler,
@@ -105,13 +107,15 @@ class AspectRatioBatches(BatchSampler):
         drop_last: leave out a last batch that is not full.
     """
 
+    sampler: Any
+
     def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool = False) -> None:
         super().__init__(sampler, batch_size, drop_last)
         self._is_wide: dict[int, bool] = {}
 
     def __iter__(self) -> Iterator[list[int]]:
         """Lists of indices."""
-        rank, processes = self.sampler.rank, self.sampler.world_size  # type: ignore[attr-defined]
+        rank, processes = self.sampler.rank, self.sampler.world_size
         size = self.batch_size * processes
         upright: list[int] = []
         wide: list[int] = []
@@ -130,13 +134,13 @@ class AspectRatioBatches(BatchSampler):
     def _wide(self, index: int) -> bool:
         """Whether an image is at least as wide as high; looked up once."""
         if index not in self._is_wide:
-            info = self.sampler.dataset.get_data_info(index)  # type: ignore[attr-defined]
+            info = self.sampler.dataset.get_data_info(index)
             self._is_wide[index] = info['width'] >= info['height']
         return self._is_wide[index]
 
     def __len__(self) -> int:
         """Batches of this process in an epoch."""
-        samples = len(self.sampler)  # type: ignore[arg-type]
+        samples = len(self.sampler)
         return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
 
 

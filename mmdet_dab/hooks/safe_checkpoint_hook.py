@@ -31,6 +31,7 @@ class SafeCheckpointHook(CheckpointHook):
         CheckpointError: a checkpoint could not be written (disk full); earlier ones are untouched.
     """
 
+    best_ckpt_path: str | None
     _training = False
     _saved_at: int | None = None
 

@@ -41,6 +41,7 @@ class HeadAdapter(RenamedTensors, BaseModule):
             num_classes=self.num_classes,
             class_scores='sigmoid' if self.head.loss_cls.use_sigmoid else 'softmax',
             denoising=False,
+            query_groups=False,
             class_tensors=tuple(name for name in names if name.startswith(('head.fc_cls', 'head.cls_branches'))),
             **facts,
         )

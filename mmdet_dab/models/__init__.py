@@ -1,5 +1,6 @@
 """The detector and its parts, one idea of the paper per file."""
 
+from mmdet_dab.models.anchor_masked_attention import AnchorMaskedCrossAttention
 from mmdet_dab.models.anchor_update import AnchorUpdate, DetachedAnchorUpdate
 from mmdet_dab.models.anchors import BoxAnchors, GridAnchors, NormalAnchors, UniformAnchors
 from mmdet_dab.models.attention import (
@@ -18,6 +19,7 @@ from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.imagenet_wheel import ImageNetWheel
 from mmdet_dab.models.init import BoxesAtReferences, DirectedAttention, UnitPositionScale
@@ -33,6 +35,7 @@ from mmdet_dab.models.positional_query import (
     DeformablePositionalQuery,
     LearnedPositionalQuery,
 )
+from mmdet_dab.models.quality_loss import MatchabilityLoss
 from mmdet_dab.models.query_generator import (
     AnchorQueryGenerator,
     LearnedQueryGenerator,
@@ -52,6 +55,7 @@ from mmdet_dab.models.timm_backbone import TimmBackbone
 from mmdet_dab.models.tokenizer import ImageTokenizer
 
 __all__ = [
+    'AnchorMaskedCrossAttention',
     'AnchorPositionalQuery',
     'AnchorQueryGenerator',
     'AnchorStep',
@@ -85,6 +89,7 @@ __all__ = [
     'FrozenBatchNorm',
     'GIoUCost',
     'GridAnchors',
+    'GroupQueryGenerator',
     'HungarianMatcher',
     'ImageNetWheel',
     'ImageTokenizer',
@@ -92,6 +97,7 @@ __all__ = [
     'LayerScale',
     'LearnedPositionalQuery',
     'LearnedQueryGenerator',
+    'MatchabilityLoss',
     'MatrixNMS',
     'NormalAnchors',
     'PredictedPointQueryGenerator',

@@ -77,12 +77,13 @@ class MultiHeadAttention(BaseModule):
             query: (B, H, N, E); the scale is 1/√E.
             key: (B, H, S, E).
             value: (B, H, S, D/H).
-            mask: bool, broadcast to (B, H, N, S), True where a query must *not* look, or None.
+            mask: broadcast to (B, H, N, S): bool, True where a query must *not* look, or a number
+                that is added to the scaled dot product; None: nothing.
 
         Returns:
             (B, N, D).
         """
-        allowed = None if mask is None else ~mask
+        allowed = ~mask if mask is not None and mask.dtype == torch.bool else mask
         dropout = self.dropout if self.training else 0.0
         width = value.size(-1)
         if width != query.size(-1) and value.device.type in FUSED_DEVICES:
@@ -270,8 +271,11 @@ class ConditionalCrossAttention(MultiHeadAttention):
             key = key + key_position
         query = self.beside(query, project(self.query_sine, position.sine))
         key = self.beside(key, key_position)
-        mask = None if tokens.padding is None else tokens.padding[:, None, None]
-        return self.attend(query, key, self.split(self.value(tokens.content)), mask)
+        return self.attend(query, key, self.split(self.value(tokens.content)), self.mask(anchors, tokens))
+
+    def mask(self, anchors: Tensor, tokens: ImageTokens) -> Tensor | None:
+        """Where queries must not look, as :meth:`attend` takes it: at padding."""
+        return None if tokens.padding is None else tokens.padding[:, None, None]
 
     def beside(self, content: Tensor, position: Tensor) -> Tensor:
         """[content ; position] in every head: twice (B, N, D) -> (B, H, N, 2·D/H)."""

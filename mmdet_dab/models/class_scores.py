@@ -42,7 +42,7 @@ class ClassScores(nn.Module):
         self.num_classes = num_classes
         self.contract = Contract(class_scores=self.kind, num_classes=num_classes)
 
-    def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Logits (L, B, N, num_logits) and labels (L, B, N) -> (L,), summed over images and queries."""
         raise NotImplementedError
 
@@ -74,8 +74,13 @@ class SigmoidScores(ClassScores):
         self.num_logits = num_classes
         self.initial_bias = -math.log((1 - prior) / prior)
 
-    def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (L, B, N, C) and labels (L, B, N) -> (L,), summed over images, queries and classes."""
+    def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Logits (L, B, N, C) and labels (L, B, N) -> (L,), summed over images, queries and classes.
+
+        ``quality`` (L, B, N), the IoU of matched boxes, is for a criterion that takes it.
+        """
+        if quality is not None:
+            return criterion(logits.flatten(1, 2), labels.flatten(1, 2), quality.flatten(1, 2))
         if isinstance(criterion, RowSums):
             return criterion.row_sums(logits.flatten(1, 2), labels.flatten(1, 2))
         # A target as wide as the logits: then mmdet's focal loss needs no compiled mmcv on a GPU.
@@ -113,7 +118,7 @@ class SoftmaxScores(ClassScores):
         self.num_logits = num_classes + 1
         self.background_weight = background_weight
 
-    def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Logits (L, B, N, C + 1) and labels (L, B, N) -> (L,), summed over images and queries by weight."""
         weight = torch.where(labels == self.num_classes, self.background_weight, 1.0)
         loss = criterion(logits.flatten(0, 2), labels.flatten(), weight.flatten(), reduction_override='none')

@@ -31,6 +31,7 @@ class Contract:
         several_layers: whether there are more decoder layers than one.
         maps: feature maps that the neck must give.
         denoising: whether there are denoising queries, or a head that trains them.
+        query_groups: whether queries come in groups, or a head that matches these one by one.
         place: the one place that the part is made for, such as ``'decoder self-attention'``.
         class_tensors: names of the part's parameters with a row for every class, which
             fine-tuning on other classes selects by name.
@@ -49,6 +50,7 @@ class Contract:
     several_layers: bool | None = None
     maps: int | None = None
     denoising: bool | None = None
+    query_groups: bool | None = None
     place: str | None = None
     class_tensors: tuple[str, ...] = ()
     masks_padding: bool = False
@@ -76,6 +78,7 @@ FIXES = MappingProxyType(
         'scales that code (position_scale=None, size_modulation=None)',
         'maps': 'give both the same number, or choose maps by levels of the tokenizer',
         'denoising': "take a head that trains denoising queries: type='SetPredictionHead'",
+        'query_groups': "take a head that matches every group by itself: type='SetPredictionHead'",
         'levels': 'give both the same number of levels, or exchange one of the parts',
         'several_layers': 'a scale made of content starts in the second layer: give the decoder 2 '
         'layers or more, or leave the scale out',

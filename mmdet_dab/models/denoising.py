@@ -177,6 +177,8 @@ class DenoisingQueryGenerator(BaseModule):
         mask = denoising_mask(num_matching, objects, self.num_groups)
         if queries.attention_mask is not None:
             mask[..., :num_matching, :num_matching] |= queries.attention_mask
+        # Of several groups of matching queries they look at the first, the one of test time.
+        mask[..., num_matching:, num_matching // queries.groups : num_matching] = True
         image, slot = objects.repeat(1, self.num_groups).nonzero(as_tuple=True)
         return replace(
             queries,

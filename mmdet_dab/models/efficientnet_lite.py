@@ -97,7 +97,7 @@ def _norm(norm_cfg: dict, channels: int) -> nn.Module:
 
 
 class InvertedResidual(nn.Module):
-    """Widen by 1×1, mix places by a depthwise convolution, narrow by 1×1; add the input where it fits.
+    """Widen by 1×1, mix places by a depthwise convolution, narrow by 1×1; add the input if it fits.
 
     Args:
         in_channels: of what comes in.
@@ -145,8 +145,8 @@ class EfficientNetLite(BaseModule):
 
     Args:
         arch: 0, 1 or 2.
-        out_indices: of the feature maps, counted as in mmdet's ResNet: 0, 1, 2, 3 have strides 4, 8,
-            16, 32. Stages after the last one are not built. Their widths are in ``out_channels``.
+        out_indices: of the feature maps, counted as in mmdet's ResNet: 0 to 3 have strides 4,
+            8, 16, 32. Stages after the last one are not built. Their widths are in ``out_channels``.
         frozen_stages: the stem and so many stages are not trained; −1 trains the stem, too.
         norm_cfg: the default never trains, and keeps little for the backward pass. To train norms,
             use ``dict(type='BN', requires_grad=True)``. ``eps`` is 1e-3 and ``momentum`` is 0.01
@@ -233,7 +233,8 @@ class EfficientNetLite(BaseModule):
 
         Args:
             x: (B, 3, H, W), normalised.
-            padding: (B, H, W) bool, True right of and below the image; None: every image fills the canvas.
+            padding: (B, H, W) bool, True right of and below the image; None: every image fills the
+                canvas.
 
         Returns:
             maps (B, C, ceil(H / stride), ceil(W / stride)), of which cells on padding mean nothing.

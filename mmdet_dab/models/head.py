@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import torch
 from mmdet.structures import SampleList
-from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, scale_boxes
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_overlaps, scale_boxes
 from mmdet.utils import InstanceList, reduce_mean
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
@@ -32,6 +32,11 @@ def apply_branches(branches: Iterable, states: Tensor, layers: Sequence[int]) ->
     if len(choices) == 1:
         return choices[0](states)
     return torch.stack([choices[layer](state) for layer, state in zip(layers, states, strict=True)])
+
+
+def grouped(predictions: Tensor, groups: int) -> Tensor:
+    """(L, B, K·N, X), group by group -> (L·K, B, N, X)."""
+    return predictions.unflatten(2, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 @MODELS.register_module()
@@ -155,13 +160,15 @@ class SetPredictionHead(BaseModule):
             data_samples: with ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and ``img_shape``.
         """
         logits, boxes = self(output)
-        logits = logits.float()
+        last, groups = len(logits) - 1, output.queries.groups
+        # Groups of queries are matched each by itself, as the layers are: L·K in the place of L.
+        logits, boxes = grouped(logits.float(), groups), grouped(boxes, groups)
         targets = ground_truth_of(data_samples)
         terms = self._terms(logits, boxes, targets, self.matcher(logits, boxes, targets))
+        terms = {name: term.unflatten(0, (-1, groups)).mean(1) for name, term in terms.items()}
         if output.queries.denoising is not None:
             denoised = self._denoising_terms(output, output.queries.denoising)
             terms |= {f'dn_{name}': term for name, term in denoised.items()}
-        last = len(logits) - 1
         return {
             name if layer == last else f'd{layer}.{name}': term[layer]
             for layer in (last, *range(last))
@@ -175,7 +182,7 @@ class SetPredictionHead(BaseModule):
         weight = self.class_scores.weight(matched, logits[0, ..., 0].numel())
         class_total, num_objects = reduce_mean(boxes.new_tensor([weight, matched])).clamp(min=1)
         terms = {name: term / num_objects for name, term in self._box_losses(boxes, targets, matches).items()}
-        return {'loss_cls': self._class_loss(logits, targets, matches) / class_total} | terms
+        return {'loss_cls': self._class_loss(logits, boxes, targets, matches) / class_total} | terms
 
     def _denoising_terms(self, output: DecoderOutput, known: Denoising) -> dict[str, Tensor]:
         """(L,) each: the terms of the denoising queries, which need no matching (DN-DETR, "Denoising").
@@ -191,11 +198,20 @@ class SetPredictionHead(BaseModule):
         targets = Targets(known.labels[None], known.boxes[None], [num_known])
         return self._terms(logits.float(), boxes, targets, Matches(layer, torch.zeros_like(layer), number, number))
 
-    def _class_loss(self, logits: Tensor, targets: Targets, matches: Matches) -> Tensor:
+    def _class_loss(self, logits: Tensor, boxes: Tensor, targets: Targets, matches: Matches) -> Tensor:
         """(L,): summed over images and queries."""
         labels = torch.full(logits.shape[:3], self.num_classes, device=logits.device)
         labels[matches.layer, matches.image, matches.query] = targets.labels[matches.image, matches.target]
-        return self.class_scores.loss(self.loss_cls, logits, labels)
+        quality = self._quality(boxes, targets, matches) if getattr(self.loss_cls, 'takes_quality', False) else None
+        return self.class_scores.loss(self.loss_cls, logits, labels, quality)
+
+    @staticmethod
+    def _quality(boxes: Tensor, targets: Targets, matches: Matches) -> Tensor:
+        """(L, B, N): IoU of a matched query's box with its object, without gradient; 0 for all others."""
+        matched = (matches.layer, matches.image, matches.query)
+        found, truth = boxes.detach()[matched], targets.boxes[matches.image, matches.target]
+        iou = bbox_overlaps(bbox_cxcywh_to_xyxy(found), bbox_cxcywh_to_xyxy(truth), is_aligned=True)
+        return boxes.new_zeros(boxes.shape[:3]).index_put(matched, iou)
 
     def _box_losses(self, boxes: Tensor, targets: Targets, matches: Matches) -> dict[str, Tensor]:
         """(L,) each: summed over the matched pairs; zero, with gradient, where there are none."""

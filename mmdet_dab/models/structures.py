@@ -84,6 +84,8 @@ class Queries:
         attention_mask: (N, N), or (B, 1, N, N) for a mask of every image, bool, True where a query (row) must
             not look (column), or None.
         denoising: what the head has to know of denoising queries, or None.
+        groups: the matching queries are so many groups of equal size, one after another, each of
+            which is matched by itself.
     """
 
     content: Tensor
@@ -91,6 +93,7 @@ class Queries:
     position: Tensor | None = None
     attention_mask: Tensor | None = None
     denoising: Denoising | None = None
+    groups: int = 1
 
     def required(self, name: str, part: object) -> Tensor:
         """Anchors or position, for a part that cannot do without.

@@ -35,8 +35,9 @@ class TimmBackbone(BaseModule):
     Args:
         model: timm's name, with a tag for certain weights, such as ``resnet18.a1_in1k``.
         strides: of the wanted maps, rising. Of several maps of one stride, the last is taken.
-        weights: None for random ones; ``'timm'`` for those that timm downloads, or has in the cache of
-            huggingface_hub (``HF_HUB_OFFLINE=1`` uses the cache alone); else a local file in timm's layout.
+        weights: None for random ones; ``'timm'`` for those that timm downloads, or has in the cache
+            of huggingface_hub (``HF_HUB_OFFLINE=1`` uses the cache alone); else a local file in
+            timm's layout.
         norm_eval: batch norms keep their statistics in training.
         norm_frozen: nor do they learn scale and shift.
         drop_path_rate: for models that have it; 0 leaves it out.
@@ -44,7 +45,8 @@ class TimmBackbone(BaseModule):
         init_cfg: see mmengine's BaseModule.
 
     Raises:
-        ConfigError: timm is missing, does not know the model or an argument, or a stride is not there.
+        ConfigError: timm is missing, does not know the model or an argument, or has no map of a
+            stride.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class TimmBackbone(BaseModule):
         """Load the weights.
 
         Raises:
-            CheckpointError: they cannot be reached or read, or leave tensors of the model as they were.
+            CheckpointError: they cannot be reached or read, or are those of another model.
         """
         if self.weights is not None:
             with torch.random.fork_rng(devices=[]):

@@ -12,8 +12,9 @@ from mmengine.config import Config
 from mmdet_dab.analysis import structure
 from mmdet_dab.config import build_detector, load_config
 from mmdet_dab.errors import UserError
+from mmdet_dab.models.shared_values import hand_down
 from tests.helpers import my_parts, tiny
-from tests.helpers.commands import call, run_tool
+from tests.helpers.commands import call
 from tests.helpers.paths import CONFIGS
 from tests.helpers.tiny_task import MODEL
 
@@ -84,15 +85,45 @@ def test_parts_hold_all_parameters():
 
 def test_settings_are_those_of_the_config():
     whole = describe()
-    assert find(whole, 'positional_encoder').settings == {
-        'embed_dims': '32',
-        'temperature': '20',
-        'box_temperature': 'None',
-    }
+    assert find(whole, 'positional_encoder').settings == {'embed_dims': '32', 'box_temperature': 'None'}
     assert find(whole, 'backbone').settings['norm_cfg'] == 'BN(requires_grad=True)'
-    assert find(whole, 'encoder/layers.0/feed_forward').settings['act_cfg'] == 'PReLU()'
+    assert find(whole, 'neck').settings['act_cfg'] == 'None'
     # A part has a line of its own instead.
     assert set(find(whole, 'decoder').settings) == {'num_layers', 'embed_dims'}
+
+
+@pytest.fixture(scope='module')
+def small() -> tuple[Config, structure.Part]:
+    """The small detector, whose config says each value once."""
+    cfg = Config.fromfile(CONFIGS / '_base_/models/dab_detr_small.py')
+    cfg.model.decoder.layer.cross_attention.num_heads = 4
+    return cfg, structure.describe(build_detector(cfg), cfg)
+
+
+def test_values_that_are_handed_down_have_the_part_that_states_them(small):
+    whole = small[1]
+    assert find(whole, 'query_generator').handed_down == {'model': {'embed_dims': '128'}}
+    assert find(whole, 'neck').handed_down == {'model': {'out_channels': '128'}}
+    assert find(whole, 'bbox_head').handed_down['decoder'] == {'num_layers': '3'}
+    layer = find(whole, 'decoder/layers.1')
+    assert find(layer, 'feed_forward').handed_down == {'model': {'embed_dims': '128', 'hidden_dims': '512'}}
+    assert find(layer, 'cross_attention').handed_down == {'model': {'embed_dims': '128'}}
+    assert find(layer, 'cross_attention').settings == {'num_heads': '4'}
+    assert re.search(r'out_channels=128 ← model', structure.format_parts(whole))
+
+
+def test_handed_down_values_are_those_that_the_detector_builds_with(small):
+    """The rules are written here once more: they agree with the detector's on every argument of its parts."""
+    config = small[0].model.to_dict()
+    names = ('neck', 'positional_encoder', 'tokenizer', 'encoder', 'query_generator', 'decoder', 'bbox_head')
+    shared = {key: config[key] for key in ('embed_dims', 'hidden_dims', 'num_classes')}
+    built = hand_down({name: config[name] for name in names}, shared)
+    for name in names:
+        added = {key: value for key, value in built[name].items() if key not in config[name]}
+        handed = find(small[1], name).handed_down.values()
+        assert {key: str(value) for key, value in added.items()} == {
+            k: v for values in handed for k, v in values.items()
+        }
 
 
 def test_first_layer_has_its_own_settings():
@@ -192,8 +223,8 @@ def test_a_setting_without_parameters():
 def test_a_setting_that_only_one_config_states():
     plain, stated = describe(), describe(neck=dict(bias=True))
     assert [structure.compare(*pair).parts[0].what for pair in ((plain, stated), (stated, plain))] == [
-        ('bias: not set → True',),
-        ('bias: True → not set',),
+        ('bias: auto → True',),
+        ('bias: True → auto',),
     ]
 
 
@@ -205,7 +236,7 @@ def test_another_type_and_a_part_that_is_gone():
     generator, decoder = structure.compare(describe(), other).parts
     (anchors,) = generator.parts
     assert anchors.what == ('type: NormalAnchors (ours) → UniformAnchors (ours)',)
-    assert decoder.what == ('anchor_update: not set → None',)
+    assert decoder.what == ()  # None, as it is by default
     (update,) = decoder.parts
     assert (update.what, update.before, update.after) == (('only in the first: AnchorUpdate (ours)',), 0, None)
 
@@ -225,11 +256,11 @@ def test_fewer_layers_share_a_line():
 # --- The tool
 
 
-def test_tool_prints_every_part(tmp_path: Path):
-    result = run_tool('analysis/describe.py', MODEL, '--cfg-options', 'model.decoder.num_layers=4', cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert 'layers.1-3' in result.stdout
-    lines = result.stdout.splitlines()
+def test_tool_prints_every_part(capsys):
+    call('describe', MODEL, '--cfg-options', 'model.decoder.num_layers=4')
+    printed = capsys.readouterr().out
+    assert 'layers.1-3' in printed
+    lines = printed.splitlines()
     header, first, *_ = [line for line in lines if 'OneDL' not in line]  # which onedl-mmdetection prints
     assert header.split() == ['part', 'type', 'from', 'parameters', 'settings']
     assert first.split()[:3] == ['model', 'ComposedDETR', 'ours']
@@ -259,7 +290,7 @@ def test_tool_says_when_nothing_differs(capsys):
         (CONFIGS / '_base_/default_runtime.py', r"default_runtime\.py has no 'model'"),
     ],
 )
-def test_tool_refuses_with_a_sentence(config, message, tmp_path: Path, monkeypatch):
+def test_what_is_no_detector_is_refused(config, message, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message):
         call('describe', config)

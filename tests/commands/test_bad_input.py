@@ -166,3 +166,22 @@ def test_scripts_say_how_they_are_called(tmp_path: Path, script: str, arguments:
     result = run_tool(script, *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stderr.startswith(('usage: ', 'error: '))
+
+
+def test_missing_data_is_said_once_before_processes_start(task: Task, tmp_path: Path):
+    result = run_tool('dist_train.sh', task.config, 2, cwd=tmp_path)
+    assert result.returncode == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith('error: ')]
+    assert len(errors) == 1
+    assert 'data/tiny/annotations/all.json' in errors[0]
+    assert 'torch' not in result.stderr.replace('PyTorch', '')
+
+
+def test_check_only_stops_before_work(command: Commands, task: Task, tmp_path: Path):
+    command('train', task.config, '--check-only', *task.options)
+    assert not (tmp_path / 'work_dirs').exists()
+
+
+def test_one_of_mmdets_tools_by_name(command: Commands):
+    assert 'analysis_tools/confusion_matrix.py' in command('mmdet-tool').splitlines()
+    assert 'analysis_tools/confusion_matrix.py' in command.error('mmdet-tool', 'confusion_matrix.py')

@@ -89,8 +89,8 @@ def test_infer_draws_and_lists_the_boxes_of_every_picture(task: Task, trained: P
     assert 'COCO classes' not in result.stderr, 'the names do not come from the checkpoint'
     for number in range(6):
         drawn, plain = (cv2.imread(str(folder / f'{number}.png')) for folder in (tmp_path / 'out/vis', images))
-        assert drawn.shape == plain.shape
-        assert (drawn != plain).any()
+        assert drawn.shape == (320, 320, 3), 'enlarged, so that labels can be read'
+        assert np.abs(cv2.resize(drawn, (64, 64)).astype(int) - plain).max() > 20, 'no box was drawn'
         boxes = json.loads((tmp_path / 'out/preds' / f'{number}.json').read_text())
         assert len(boxes['bboxes']) == 10
 

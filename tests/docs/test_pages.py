@@ -63,7 +63,9 @@ def test_block_says_what_tests_do_with_it(block):
 # --- Python and shell
 
 
-@pytest.mark.parametrize('page', sorted({block.page for block in select('runs')}), ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    'page', sorted({block.page for block in select('runs')} - {ROOT / 'README.md'}), ids=lambda page: page.stem
+)
 def test_page_runs(page):
     """All Python of a page in one namespace, and our commands, in order."""
     names = {'__name__': 'page'}

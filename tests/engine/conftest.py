@@ -1,8 +1,11 @@
-"""Trainings of few steps: mmengine's printing of configs and machine would take longer than they do."""
+"""Training runs of few steps: mmengine's printing of configs and machine would take longer than they do."""
 
 import pytest
 from mmengine.config import Config
 from mmengine.runner import runner
+
+from benchmarks.interruptions import outcome
+from tests.helpers.interrupted import interrupted_config, train
 
 
 @pytest.fixture
@@ -10,3 +13,18 @@ def quiet_runner(monkeypatch):
     """Runners that neither print their config nor ask the machine for its compilers."""
     monkeypatch.setattr(Config, 'pretty_text', 'the config')
     monkeypatch.setattr(runner, 'collect_env', dict)
+
+
+@pytest.fixture(scope='session')
+def undisturbed(tmp_path_factory):
+    """What training runs leave that nobody disturbs, by the name of their loop."""
+    results = {}
+
+    def result(loop):
+        if loop not in results:
+            folder = tmp_path_factory.mktemp(loop)
+            train(interrupted_config(folder, loop), folder / 'work')
+            results[loop] = outcome(folder / 'work')
+        return results[loop]
+
+    return result

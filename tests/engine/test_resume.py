@@ -27,21 +27,6 @@ KILLS = [
 ]
 
 
-@pytest.fixture(scope='module')
-def undisturbed(tmp_path_factory):
-    """What training runs leave that nobody disturbs, by the name of their loop."""
-    results = {}
-
-    def result(loop):
-        if loop not in results:
-            folder = tmp_path_factory.mktemp(loop)
-            train(interrupted_config(folder, loop), folder / 'work')
-            results[loop] = outcome(folder / 'work')
-        return results[loop]
-
-    return result
-
-
 @pytest.mark.usefixtures('quiet_runner')
 @pytest.mark.parametrize(('loop', 'workers'), [('epoch', 0), ('iter', 1)])
 def test_five_kills_make_no_difference(loop, workers, undisturbed, tmp_path):

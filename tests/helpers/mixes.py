@@ -19,6 +19,7 @@ MIXES = {
         'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
         {'type', 'positional_encoding', 'query_generator', 'decoder', 'bbox_head'},
     ),
+    'mmdet_dab_detr_decoder_r50_50e': ('dab_detr/dab-detr_r50_8xb2-50e_coco', {'type', 'decoder'}),
     'mmdet_deformable_detr_decoder_r50_50e': (
         'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
         {'type', 'query_generator', 'decoder', 'with_box_refine', 'train_cfg'},

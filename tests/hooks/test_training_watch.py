@@ -92,9 +92,9 @@ def test_what_is_broken_is_said_once(tmp_path, name):
 DENOISING = dict(
     query_generator=dict(
         _delete_=True,
-        type='mmdet_dab.DenoisingQueryGenerator',
+        type='DenoisingQueryGenerator',
         generator=dict(
-            type='mmdet_dab.AnchorQueryGenerator',
+            type='AnchorQueryGenerator',
             num_queries=25,
             embed_dims=tiny.WIDTH,
             initial_anchors=ANCHORS,
@@ -106,15 +106,9 @@ DENOISING = dict(
 )
 SOFTMAX = dict(
     bbox_head=dict(
-        loss_cls=dict(_delete_=True, type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
-        class_scores=dict(type='SoftmaxScores'),
-        matcher=dict(
-            costs=[
-                dict(type='mmdet_dab.ClassificationCost', weight=1.0),
-                dict(type='mmdet_dab.BoxL1Cost', weight=5.0),
-                dict(type='mmdet_dab.GIoUCost', weight=2.0),
-            ]
-        ),
+        loss_cls=dict(_delete_=True, type='CrossEntropyLoss'),
+        class_scores=dict(type='SoftmaxScores', background_weight=0.1),
+        matcher=dict(costs=[dict(type='mmdet_dab.ClassificationCost'), dict(type='BoxL1Cost'), dict(type='GIoUCost')]),
     )
 )
 HEALTHY = {

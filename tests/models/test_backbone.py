@@ -34,7 +34,7 @@ def test_frozen_batch_norm_is_batch_norm_in_evaluation():
     assert torch.equal(frozen.running_mean, plain.running_mean)
 
 
-def test_frozen_batch_norm_keeps_no_picture_for_the_backward_pass():
+def test_frozen_batch_norm_keeps_no_map_for_the_backward_pass():
     frozen, plain = frozen_and_plain()
     x = torch.randn(2, 6, 5, 7, requires_grad=True)
     kept: list[int] = []

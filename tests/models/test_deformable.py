@@ -20,6 +20,8 @@ from mmdet_dab.checkpoints import CheckpointError
 from mmdet_dab.checkpoints.authors_deformable import convert_deformable
 from mmdet_dab.models import ImageTokens, Queries, QueryPosition, deformable_attention
 from mmdet_dab.models.deformable_attention import sample_compiled, sample_grid
+from mmdet_dab.models.layers import MLP
+from mmdet_dab.models.tokenizer import canvas_padding
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.paths import CONFIGS
@@ -30,7 +32,7 @@ CELLS = sum(height * width for height, width in SHAPES)
 
 
 def part_of(name, **config):
-    return MODELS.build(dict(type=f'mmdet_dab.{name}', embed_dims=D, **config))
+    return MODELS.build(dict(type=name, embed_dims=D, **config))
 
 
 def attention_of(name, num_levels=2):
@@ -46,16 +48,16 @@ def encoder_of(**config):
 
 
 def tokens_of(features, size, canvas):
-    """Tokens of one picture of ``size`` (h, w) pixels on a canvas (H, W)."""
+    """Tokens of one image of ``size`` (h, w) pixels on a canvas (H, W)."""
     torch.manual_seed(5)
     tokenizer = part_of('ImageTokenizer', num_levels=len(features))
     samples = [DetDataSample(metainfo=dict(img_shape=size)) for _ in features[0]]
     with torch.no_grad():
-        return tokenizer(features, canvas, samples, encoder_of(offset=0.5))
+        return tokenizer(features, canvas_padding(samples, torch.zeros(1, 3, *canvas)), encoder_of(offset=0.5))
 
 
 def padded_batch():
-    """Two pictures on two levels, the second padded to 3/4 and 1/2 at level 0, to 1 and 1/2 at level 1."""
+    """Two images on two levels, the second padded to 3/4 and 1/2 at level 0, to 1 and 1/2 at level 1."""
     torch.manual_seed(1)
     ratios = torch.tensor([[[1.0, 1.0], [1.0, 1.0]], [[0.75, 0.5], [1.0, 0.5]]])
     padding = torch.zeros(2, CELLS, dtype=torch.bool)
@@ -244,10 +246,10 @@ def rows(height, width):
 
 
 class TestReferences:
-    """Anchors are parts of the picture; each level is a canvas of which the picture is the valid ratio."""
+    """Anchors are parts of the image; each level is a canvas of which the image is the valid ratio."""
 
     def test_two_levels_by_hand(self):
-        """The picture fills (3/4, 1/2) of level 0 and (1, 1/2) of level 1, as rounding to whole cells gives it."""
+        """The image fills (3/4, 1/2) of level 0 and (1, 1/2) of level 1, as rounding to whole cells gives it."""
         anchors = torch.tensor([[[0.4, 0.6, 0.2, 0.8]], [[0.4, 0.6, 0.2, 0.8]]])
         found = padded_batch().on_canvas(anchors)
         np.testing.assert_allclose(found[0, 0], [[0.4, 0.6, 0.2, 0.8], [0.4, 0.6, 0.2, 0.8]])
@@ -255,7 +257,7 @@ class TestReferences:
 
     @staticmethod
     def ruler(values):
-        """Tokens whose cells say in which column or row of their level they are; the second picture of above."""
+        """Tokens whose cells say in which column or row of their level they are; the second image of above."""
         batch = padded_batch()
         content = torch.cat([values(height, width).flatten() for height, width in SHAPES])
         return ImageTokens(
@@ -283,7 +285,7 @@ class TestReferences:
     def test_attention_on_two_levels_by_hand(self, values, offset, expected):
         """One head, one point, equal weights, identity projections: what comes out is where it looked."""
         part = MODELS.build(
-            dict(type='mmdet_dab.DeformableCrossAttention', embed_dims=4, num_heads=1, num_levels=2, num_points=1)
+            dict(type='DeformableCrossAttention', embed_dims=4, num_heads=1, num_levels=2, num_points=1)
         )
         part.init_weights()
         with torch.no_grad():
@@ -299,19 +301,25 @@ class TestReferences:
     def test_every_layer_by_hand(self, on_canvas):
         """What layers are handed. The first is no exception: its anchors have a batch axis like all others.
 
-        The anchor (0.4, 0.6, 0.2, 0.8) of the second picture, on the canvas of level 0: (0.3, 0.3, 0.15, 0.4).
-        The layers look around the anchor of the picture either way; the ratios are the attention's affair.
+        The anchor (0.4, 0.6, 0.2, 0.8) of the second image, on the canvas of level 0: (0.3, 0.3, 0.15, 0.4).
+        The layers look around the anchor of the image either way; the ratios are the attention's affair.
         """
-        decoder = decoder_of(positions_on_canvas=on_canvas, anchor_update=None)
+        decoder = decoder_of(anchor_frame=FRAMES[on_canvas], anchor_update=None)
         encoded, seen = [], []
-        decoder.positional_query.register_forward_hook(lambda part, args, out: encoded.append(args[0][:, 0].tolist()))
+        decoder.positional_query.register_forward_hook(
+            lambda part, args, out: encoded.append(args[0].anchors[:, 0].tolist())
+        )
         for layer in decoder.layers:
             layer.register_forward_hook(lambda part, args, out: seen.append(args[2][:, 0].tolist()))
         anchors = torch.tensor([0.4, 0.6, 0.2, 0.8]).expand(2, 3, 4)
         run(decoder, padded_batch(), anchors)
-        picture, canvas = [0.4, 0.6, 0.2, 0.8], [0.3, 0.3, 0.15, 0.4]
-        np.testing.assert_allclose(encoded, [[picture, canvas if on_canvas else picture]] * 2, rtol=1e-6)
-        np.testing.assert_allclose(seen, [[picture, picture]] * 2, rtol=1e-6)
+        image, canvas = [0.4, 0.6, 0.2, 0.8], [0.3, 0.3, 0.15, 0.4]
+        np.testing.assert_allclose(encoded, [[image, canvas if on_canvas else image]] * 2, rtol=1e-6)
+        np.testing.assert_allclose(seen, [[image, image]] * 2, rtol=1e-6)
+
+
+#: Whether anchors are encoded on the canvas -> the decoder's frame.
+FRAMES = {False: None, True: dict(type='CanvasFrame')}
 
 
 def decoder_of(**overrides):
@@ -319,20 +327,20 @@ def decoder_of(**overrides):
     torch.manual_seed(4)
     dims = dict(embed_dims=D)
     layer = dict(
-        type='mmdet_dab.DecoderLayer',
-        self_attention=dict(type='mmdet_dab.QuerySelfAttention', num_heads=HEADS, **dims),
-        cross_attention=dict(
-            type='mmdet_dab.DeformableCrossAttention', num_heads=HEADS, num_levels=2, num_points=POINTS, **dims
-        ),
-        feed_forward=dict(type='mmdet_dab.FeedForward', hidden_dims=32, **dims),
+        type='DecoderLayer',
+        self_attention=dict(type='QuerySelfAttention', num_heads=HEADS, **dims),
+        cross_attention=dict(type='DeformableCrossAttention', num_heads=HEADS, num_levels=2, num_points=POINTS, **dims),
+        feed_forward=dict(type='FeedForward', hidden_dims=32, **dims),
         **dims,
     )
     config = dict(
-        type='mmdet_dab.AnchorDecoder',
+        type='TransformerDecoder',
         num_layers=2,
         layer=layer,
-        positional_query=dict(type='mmdet_dab.DeformablePositionalQuery', **dims),
-        anchor_update=dict(type='mmdet_dab.AnchorUpdate'),
+        positional_query=dict(
+            type='DeformablePositionalQuery', position_scale=dict(type='ContentScale', **dims), **dims
+        ),
+        anchor_update=dict(type='AnchorUpdate'),
         **dims,
     )
     return MODELS.build({**config, **overrides})
@@ -345,7 +353,7 @@ def run(decoder, tokens, anchors, box_offset=lambda content, layer: content[...,
 
 
 class TestPaddingIndependence:
-    """A picture alone, and on a canvas twice as wide and high, with noise on the padding."""
+    """A image alone, and on a canvas twice as wide and high, with noise on the padding."""
 
     @staticmethod
     def pair():
@@ -367,7 +375,7 @@ class TestPaddingIndependence:
     def test_decoder(self, on_canvas):
         """The default does not see the canvas; the released way of encoding anchors does."""
         alone, padded = self.pair()
-        decoder = decoder_of(positions_on_canvas=on_canvas)
+        decoder = decoder_of(anchor_frame=FRAMES[on_canvas])
         anchors = torch.rand(1, 5, 4)
         expected, found = run(decoder, alone, anchors), run(decoder, padded, anchors)
         difference = (found.states - expected.states).abs().max()
@@ -398,13 +406,16 @@ class TestParts:
     def test_positional_query(self):
         """P alone in the first layer, P · MLP(content) after it; PE(x, y) beside it as it is."""
         torch.manual_seed(0)
-        part, encoder = part_of('DeformablePositionalQuery'), encoder_of()
+        scale = dict(type='ContentScale', embed_dims=D)
+        part, encoder = part_of('DeformablePositionalQuery', position_scale=scale), encoder_of()
         anchors, content = torch.rand(2, 3, 4), torch.randn(2, 3, D)
         code = encoder.boxes(anchors)
         learned = part.learned(code)
-        assert torch.equal(part(anchors, content, 0, encoder).learned, learned)
-        found = part(anchors, content, 1, encoder)
-        torch.testing.assert_close(found.learned, learned * part.content_scale(content))
+        queries = Queries(content, anchors)
+        assert torch.equal(part(queries, 0, encoder).learned, learned)
+        found = part(queries, 1, encoder)
+        factors = MLP.forward(part.position_scale, content)
+        torch.testing.assert_close(found.learned, learned * factors)
         assert torch.equal(found.sine, code[..., :D])
 
     def test_cells_are_encoded_at_their_centre(self):
@@ -419,7 +430,7 @@ class TestParts:
             num_queries=3,
             num_patterns=2,
             learned_content=True,
-            initial_anchors=dict(type='mmdet_dab.NormalAnchors'),
+            initial_anchors=dict(type='NormalAnchors'),
         )
         queries = part(padded_batch())
         torch.testing.assert_close(queries.content[1, 4], part.content[1] + part.patterns[1])
@@ -427,11 +438,11 @@ class TestParts:
         part.patterns = None
         assert torch.equal(part(padded_batch()).content[1], part.content)
 
-    @pytest.mark.parametrize('twice', [False, True])
-    def test_looking_forward_twice(self, twice):
+    @pytest.mark.parametrize(('kind', 'twice'), [('DetachedAnchorUpdate', False), ('AnchorUpdate', True)])
+    def test_looking_forward_twice(self, kind, twice):
         """The boxes of the second layer train the update before it, or they do not."""
         update = torch.zeros(4, requires_grad=True)
-        decoder = decoder_of(look_forward_twice=twice)
+        decoder = decoder_of(anchor_update=dict(type=kind))
         output = run(decoder, padded_batch(), torch.rand(2, 5, 4), lambda content, layer: update.expand(2, 5, 4) + 0.1)
         assert output.references.requires_grad == twice
         assert not torch.equal(output.references[0], output.references[1])
@@ -452,15 +463,16 @@ class TestParts:
 def tiny_model(**overrides):
     """The project's DAB-Deformable-DETR at width 32: half a ResNet-18, 2 + 2 layers, 3 classes, 7 queries."""
     config = Config.fromfile(CONFIGS / '_base_/models/dab_deformable_detr_r50.py')
-    tiny.narrow(config.model)
-    small = dict(num_layers=2, layer=dict(feed_forward=dict(hidden_dims=64)))
     changes = dict(
+        embed_dims=tiny.WIDTH,
+        hidden_dims=64,
+        num_classes=3,
+        num_queries=7,
         backbone=dict(depth=18, base_channels=8, stem_channels=8, init_cfg=None),
-        neck=dict(in_channels=[16, 32, 64], out_channels=tiny.WIDTH),
-        encoder=small,
-        decoder=small,
-        query_generator=dict(num_queries=7),
-        bbox_head=dict(num_classes=3, max_per_img=10, box_branch_per_layer=2, class_branch_per_layer=2),
+        neck=dict(in_channels=[16, 32, 64]),
+        encoder=dict(num_layers=2),
+        decoder=dict(num_layers=2),
+        bbox_head=dict(selection=dict(max_per_img=10)),
     )
     config.merge_from_dict({'model': changes})
     config.merge_from_dict({'model': overrides})
@@ -471,28 +483,28 @@ def tiny_model(**overrides):
 
 
 class TestModel:
-    def test_released_config_differs_on_padded_pictures_only(self):
+    def test_released_config_differs_on_padded_images_only(self):
         changed = Config.fromfile(CONFIGS / 'dab_deformable_detr_r50_50e_released.py').model
         default = Config.fromfile(CONFIGS / 'dab_deformable_detr_r50_50e.py').model
-        assert changed.decoder.pop('positions_on_canvas') is True
+        assert changed.decoder.pop('anchor_frame') == FRAMES[True]
         assert changed == default
-        models = tiny_model(), tiny_model(decoder=dict(positions_on_canvas=True))
+        models = tiny_model(), tiny_model(decoder=dict(anchor_frame=FRAMES[True]))
         for model in models:
             tiny.shake(model)
-        pictures, samples = tiny.batch([(64, 96), (48, 64)])
+        images, samples = tiny.batch([(64, 96), (48, 64)])
         with torch.no_grad():
-            ours, released = (model(pictures, samples, mode='tensor')[0] for model in models)
+            ours, released = (model(images, samples, mode='tensor')[0] for model in models)
         torch.testing.assert_close(ours[:, 0], released[:, 0], rtol=0, atol=1e-5)
         assert (ours[:, 1] - released[:, 1]).abs().amax((1, 2)).min() > 1e-3
 
     def test_branches_per_layer(self):
         """Class branch 1 changes the logits of layer 1 alone."""
         model = tiny_model()
-        pictures, samples = tiny.batch()
+        images, samples = tiny.batch()
         with torch.no_grad():
-            before = model(pictures, samples, mode='tensor')[0]
+            before = model(images, samples, mode='tensor')[0]
             model.bbox_head.class_branches[1].bias += 1
-            after = model(pictures, samples, mode='tensor')[0]
+            after = model(images, samples, mode='tensor')[0]
         torch.testing.assert_close(after - before, torch.tensor([0.0, 1.0])[:, None, None, None].expand_as(after))
         names = [name for name, _ in model.named_parameters() if 'class_branch' in name]
         assert names == [f'bbox_head.class_branches.{layer}.{kind}' for layer in (0, 1) for kind in ('weight', 'bias')]
@@ -529,17 +541,20 @@ class TestModel:
         [
             (
                 dict(tokenizer=dict(num_levels=3)),
-                r'has feature_maps=4, but tokenizer \(ImageTokenizer\) has feature_maps=3',
+                r'has maps=4, but tokenizer \(ImageTokenizer\) has maps=3',
             ),
             (
                 dict(neck=dict(num_outs=3), tokenizer=dict(num_levels=3)),
-                r'tokenizer \(ImageTokenizer\) has feature_levels=3, but encoder',
+                r'tokenizer \(ImageTokenizer\) has levels=3, but encoder',
             ),
-            (dict(query_generator=dict(anchor_dims=2)), r'has anchor_dims=2, but decoder.layers.0.cross_attention'),
-            (dict(bbox_head=dict(class_branch_per_layer=3)), r'box_branch_per_layer=2 and class_branch_per_layer=3'),
+            (dict(anchor_dims=2), r'has anchor_dims=2, but decoder.layers.0.cross_attention'),
             (
-                dict(bbox_head=dict(box_branch_per_layer=None, class_branch_per_layer=3)),
-                r'decoder_layers=2, but bbox_head \(SetPredictionHead\) has decoder_layers=3',
+                dict(bbox_head=dict(num_layers=3)),
+                r'num_layers=2, but bbox_head \(SetPredictionHead\) has num_layers=3',
+            ),
+            (
+                dict(bbox_head=dict(per_layer=('class',), num_layers=3)),
+                r'num_layers=2, but bbox_head \(SetPredictionHead\) has num_layers=3',
             ),
         ],
     )

@@ -18,9 +18,9 @@ from mmdet_dab.errors import CheckpointError
 from mmdet_dab.models.imagenet_wheel import read_wheel, wheel_file
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
+from tests.helpers.drawn_objects import DRAWINGS
 from tests.helpers.golden import DATA
 from tests.helpers.paths import CONFIGS
-from tests.models.drawn_objects import DRAWINGS
 
 WHEEL = dict(type='mmdet_dab.ImageNetWheel')
 #: Channels of the maps of strides 4, 8, 16, 32, as in the published models.

@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
-from mmdet.models.losses import FocalLoss
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from mmdet_dab.models import DecoderOutput, Queries, losses
+from mmdet_dab.models import DecoderOutput, Queries
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 
@@ -140,66 +139,6 @@ def test_softmax_loss_is_refused():
 def test_softmax_of_a_focal_loss_is_refused():
     with pytest.raises(ValueError, match=r'SigmoidFocalLoss.* has use_sigmoid=True, but class_scores is SoftmaxScores'):
         head(class_scores=dict(type='SoftmaxScores'))
-
-
-def hard_logits():
-    """(2 layers, 4 queries, 5 classes), some of them extreme, and labels, of which 5 is background."""
-    torch.manual_seed(0)
-    logits = torch.randn(2, 4, 5) * 4
-    logits[1, 3] = torch.tensor([60.0, -60.0, 0.0, 30.0, -30.0])
-    return logits.requires_grad_(), torch.tensor([[5, 2, 5, 0], [5, 5, 4, 1]])
-
-
-@pytest.mark.parametrize(('alpha', 'gamma'), [(0.25, 2.0), (0.6, 1.5), (0.25, 0.0), (1.0, 2.0)])
-def test_focal_loss_is_mmdets(alpha, gamma, monkeypatch):
-    """Loss and gradient, also taken piece by piece, with a remainder; mmdet's takes a target as wide as the logits."""
-    logits, labels = hard_logits()
-    target = torch.nn.functional.one_hot(labels, 6)[..., :5].float()
-    theirs = FocalLoss(use_sigmoid=True, alpha=alpha, gamma=gamma, loss_weight=2.0)
-    ours = MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss', alpha=alpha, gamma=gamma, loss_weight=2.0))
-    expected = theirs(logits.flatten(0, 1), target.flatten(0, 1), reduction_override='none').view(2, -1).sum(1)
-    weights = torch.tensor([0.3, 0.7])
-    (expected_gradient,) = torch.autograd.grad((expected * weights).sum(), logits)
-    for piece in (losses.PIECE, 14):
-        monkeypatch.setattr(losses, 'PIECE', piece)
-        found = ours.row_sums(logits, labels)
-        (gradient,) = torch.autograd.grad((found * weights).sum(), logits)
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-6)
-
-
-def test_focal_loss_of_nothing_but_background():
-    logits, labels = hard_logits()
-    ours = MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss'))
-    loss = ours.row_sums(logits, torch.full_like(labels, 5))
-    expected = 0.75 * (logits.sigmoid() ** 2 * torch.nn.functional.softplus(logits)).sum((1, 2))
-    torch.testing.assert_close(loss, expected)
-
-
-def test_focal_loss_derives_only_where_a_gradient_is_asked_for(monkeypatch):
-    logits, labels = hard_logits()
-    ours = MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss'))
-    given, formula = [], losses.background_loss
-
-    def watched(logits, balance, gamma, slope):
-        given.append(slope is not None)
-        return formula(logits, balance, gamma, slope)
-
-    monkeypatch.setattr(losses, 'background_loss', watched)
-    expected = ours.row_sums(logits, labels)
-    assert all(given)
-    given.clear()
-    torch.testing.assert_close(ours.row_sums(logits.detach(), labels), expected.detach())
-    with torch.no_grad():
-        torch.testing.assert_close(ours.row_sums(logits, labels), expected.detach())
-    assert given
-    assert not any(given)
-
-
-def test_focal_loss_refuses_balance_and_focus_that_make_no_sense():
-    for wrong in (dict(alpha=1.5), dict(gamma=-1.0)):
-        with pytest.raises(ValueError, match=f'SigmoidFocalLoss: {next(iter(wrong))}='):
-            MODELS.build(dict(type='mmdet_dab.SigmoidFocalLoss', **wrong))
 
 
 def test_a_focal_loss_of_mmdets_serves_as_well():

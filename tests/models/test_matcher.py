@@ -23,7 +23,7 @@ def build():
 
 
 def random_boxes(*shape):
-    """Boxes inside the picture, cx cy w h."""
+    """Boxes inside the image, cx cy w h."""
     low, size = torch.rand(*shape, 2) * 0.5, 0.05 + torch.rand(*shape, 2) * 0.4
     return torch.cat((low + size / 2, size), -1)
 
@@ -49,14 +49,14 @@ def test_same_as_mmdets_assigner(counts, seed):
     )
     height, width = 480, 640
     factor = torch.tensor([width, height, width, height])
-    for layer, picture in itertools.product(range(LAYERS), range(len(counts))):
+    for layer, image in itertools.product(range(LAYERS), range(len(counts))):
         result = assigner.assign(
-            InstanceData(scores=logits[layer, picture], bboxes=bbox_cxcywh_to_xyxy(boxes[layer, picture]) * factor),
-            InstanceData(labels=labels[picture], bboxes=bbox_cxcywh_to_xyxy(truth[picture]) * factor),
+            InstanceData(scores=logits[layer, image], bboxes=bbox_cxcywh_to_xyxy(boxes[layer, image]) * factor),
+            InstanceData(labels=labels[image], bboxes=bbox_cxcywh_to_xyxy(truth[image]) * factor),
             img_meta=dict(img_shape=(height, width)),
         )
         expected = {(q, t - 1) for q, t in enumerate(result.gt_inds.tolist()) if t > 0}
-        here = (matches.layer == layer) & (matches.picture == picture)
+        here = (matches.layer == layer) & (matches.image == image)
         assert set(zip(matches.query[here].tolist(), matches.target[here].tolist(), strict=True)) == expected
 
 
@@ -75,7 +75,7 @@ def test_least_cost_by_brute_force():
 
 
 def test_costs_by_hand():
-    """A logit of 0 (p = 1/2); a box of half the picture against one shifted by its width."""
+    """A logit of 0 (p = 1/2); a box of half the image against one shifted by its width."""
     logits = torch.zeros(1, 1, 1, 2)
     boxes = torch.tensor([0.25, 0.5, 0.5, 1.0]).view(1, 1, 1, 4)
     targets = pad_targets([torch.tensor([1])], [torch.tensor([[0.75, 0.5, 0.5, 1.0]])])
@@ -92,11 +92,11 @@ def test_no_objects():
 
 
 def test_padding_does_not_change_the_matching():
-    """A picture matches alone as it does beside a fuller one."""
+    """An image matches alone as it does beside a fuller one."""
     logits, boxes, labels, truth = random_batch([2, 7])
     both = build()(logits, boxes, pad_targets(labels, truth))
     alone = build()(logits[:, :1], boxes[:, :1], pad_targets(labels[:1], truth[:1]))
-    here = both.picture == 0
+    here = both.image == 0
     assert torch.equal(both.query[here], alone.query)
     assert torch.equal(both.target[here], alone.target)
 
@@ -104,7 +104,7 @@ def test_padding_does_not_change_the_matching():
 def test_diverged_training_is_named():
     logits, boxes, labels, truth = random_batch([2, 1])
     logits[1, 0] = math.nan
-    with pytest.raises(ValueError, match='not finite in decoder layer 1, picture 0'):
+    with pytest.raises(ValueError, match='not finite in decoder layer 1, image 0'):
         build()(logits, boxes, pad_targets(labels, truth))
 
 

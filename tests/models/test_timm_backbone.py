@@ -13,7 +13,7 @@ from torch import nn
 
 from mmdet_dab.errors import CheckpointError, ConfigError
 from mmdet_dab.registry import MODELS
-from tests.models.stand_in_timm import stand_in
+from tests.helpers.stand_in_timm import stand_in
 
 REAL = importlib.util.find_spec('timm') is not None
 

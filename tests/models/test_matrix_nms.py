@@ -31,7 +31,7 @@ def test_scores_by_hand():
     torch.testing.assert_close(scores[0], SCORES * torch.tensor(factors))
 
 
-def test_other_classes_and_other_pictures_are_left_alone():
+def test_other_classes_and_other_images_are_left_alone():
     labels = torch.tensor([[0, 1, 2, 0], [0, 0, 1, 1]])
     scores = matrix_nms(sigma=1.0)(SCORES.expand(2, -1), labels, BOXES.expand(2, -1, -1))
     assert torch.equal(scores[0], SCORES)
@@ -43,10 +43,10 @@ def test_predictions_with_and_without():
     pictures, samples = tiny.batch()
     found = {}
     for name, duplicates in (('plain', None), ('lowered', dict(type='mmdet_dab.MatrixNMS', sigma=0.1))):
-        model = tiny.build(bbox_head=dict(duplicates=duplicates))
+        model = tiny.build(bbox_head=dict(selection=dict(duplicates=duplicates)))
         with torch.no_grad():
             found[name] = [sample.pred_instances for sample in model(pictures, samples, mode='predict')]
-    assert tiny.build().bbox_head.duplicates is None
+    assert tiny.build().bbox_head.selection.duplicates is None
     for plain, lowered in zip(found['plain'], found['lowered'], strict=True):
         plain, lowered = plain.clone(), lowered.clone()
         assert (lowered.scores[:-1] >= lowered.scores[1:]).all()

@@ -36,7 +36,7 @@ def test_every_matrix_of_the_transformer_is_xavier_uniform(model):
 
 
 def test_a_parts_own_initialisation_survives(monkeypatch):
-    """A part of a user's may initialise itself; the whole does not overwrite it."""
+    """A part of your own may initialise itself; the whole does not overwrite it."""
 
     class ConstantFeedForward(MODELS.get('mmdet_dab.FeedForward')):
         def init_weights(self):
@@ -82,12 +82,12 @@ class TestDirectedStart:
         torch.testing.assert_close(weights[1], 3 * weights[0])
 
     def test_unit_position_scale(self):
-        model = MODELS.build(
-            tiny.tiny_config(decoder=dict(positional_query=dict(init_cfg=dict(type='mmdet_dab.UnitPositionScale'))))
-        )
+        scale = dict(init_cfg=dict(type='mmdet_dab.UnitPositionScale'))
+        model = MODELS.build(tiny.tiny_config(decoder=dict(positional_query=dict(position_scale=scale))))
         model.init_weights()
-        factors = model.decoder.positional_query.content_scale(torch.randn(2, 3, tiny.WIDTH))
-        assert torch.equal(factors, torch.ones_like(factors))
+        position, content = torch.randn(2, 2, 3, tiny.WIDTH)
+        assert torch.equal(model.decoder.positional_query.position_scale(position, content, 1), position)
+        assert not torch.allclose(model.encoder.position_scale(position, content, 1), position)
 
     @pytest.mark.parametrize(
         ('config', 'message'), [(dict(radius=-1), 'radius=-1'), (dict(radius=0.1, gain=0), 'gain=0')]
@@ -95,3 +95,23 @@ class TestDirectedStart:
     def test_bad_values_are_refused(self, config, message):
         with pytest.raises(ValueError, match=message):
             self.build(**config)
+
+
+class TestBoxesAtReferences:
+    """The box branches start with no offset, but for the size of the first."""
+
+    @pytest.mark.parametrize(('size_bias', 'per_layer'), [(0.0, ()), (-2.0, ('box',))])
+    def test_offsets(self, size_bias, per_layer):
+        init_cfg = dict(type='BoxesAtReferences', size_bias=size_bias)
+        head = MODELS.build(tiny.tiny_config(bbox_head=dict(init_cfg=init_cfg, per_layer=per_layer)).bbox_head)
+        head.init_weights()
+        content = torch.randn(2, 5, tiny.WIDTH)
+        first, later = head.box_offset(content, 0), head.box_offset(content, 2)
+        expected = torch.tensor([0.0, 0.0, size_bias, size_bias]).expand(2, 5, -1)
+        assert torch.equal(first, expected)
+        assert not later.any()
+
+    def test_without_it_boxes_start_as_those_of_an_untrained_branch(self):
+        head = MODELS.build(tiny.tiny_config(bbox_head=dict(init_cfg=None)).bbox_head)
+        head.init_weights()
+        assert head.box_offset(torch.randn(2, 5, tiny.WIDTH), 0).std() > 1e-3

@@ -39,7 +39,7 @@ def test_block_runs_in_a_process_of_its_own(block, demo_folder):
         )
         assert done.returncode == 0, done.stderr[-3000:]
     if block.language == 'bash':
-        assert (demo_folder / 'outputs' / 'vis' / 'picture.png').exists()
+        assert (demo_folder / 'outputs' / 'vis' / 'image.png').exists()
 
 
 def table(name):

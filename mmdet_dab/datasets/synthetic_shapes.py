@@ -1,7 +1,8 @@
 """A detection data set that is drawn instead of downloaded.
 
-Two steps make a picture, each with a random stream of its own: the layout says which shapes lie where,
-the painting gives them colours, a background, clutter and noise. So boxes do not depend on the latter.
+Two steps make a picture, each with a random stream of its own: the layout says which shapes lie
+where, the painting gives them colours, a background, clutter and noise. So boxes do not depend on
+the latter.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from mmdet.datasets import BaseDetDataset
 
 from mmdet_dab.registry import DATASETS
 
-#: Shapes are drawn at twice the resolution, for soft edges, with outlines on a grid of 8 steps per drawn
-#: pixel. Boxes are those of the outlines on this grid, so that platforms agree on them.
+#: Shapes are drawn at twice the resolution, for soft edges, with outlines on a grid of 8 steps per
+#: drawn pixel. Boxes are those of the outlines on this grid, so that platforms agree on them.
 OVERSAMPLING = 2
 GRID_BITS = 3
 GRID = 1 << GRID_BITS
@@ -48,7 +49,9 @@ def _polar(radii: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _class_outlines() -> dict[str, np.ndarray]:
-    """Closed contours (contours, points, 2) of x and y; the first is the outer one, a second one is a hole."""
+    """Closed contours (contours, points, 2) of x and y; the first is the outer one, a second one is
+    a hole.
+    """
     circle = _polar([1.0] * 32)
     arm = np.array([(-0.33, -1.0), (0.33, -1.0), (0.33, -0.33)])
     quarter_turn = np.array([(0, 1), (-1, 0)])
@@ -64,7 +67,9 @@ def _class_outlines() -> dict[str, np.ndarray]:
 
 
 def _distractor_outlines() -> list[np.ndarray]:
-    """Outlines as above, of things that are no objects: a bean, a three-leaved blob and half a disc."""
+    """Outlines as above, of things that are no objects: a bean, a three-leaved blob and half a
+    disc.
+    """
     angles = 2 * math.pi * np.arange(24) / 24
     bean = _polar(1 + 0.35 * np.cos(2 * angles) + 0.3 * np.cos(3 * angles + 1))
     leaves = _polar(1 + 0.4 * np.cos(3 * angles))
@@ -84,8 +89,9 @@ class Shape:
 
     Attributes:
         label: Index into the classes of the data set.
-        outline: Closed contours (contours, points, 2) int32 of x and y in sixteenths of a pixel, where
-            pixel i reaches from i to i + 1; the first contour is the outer one, a second one is a hole.
+        outline: Closed contours (contours, points, 2) int32 of x and y in sixteenths of a pixel,
+            where pixel i reaches from i to i + 1; the first contour is the outer one, a second one
+            is a hole.
         box: The tight box of the outline, [x1, y1, x2, y2] in pixels.
         window: Rows and columns of the drawing (at twice the resolution) that the box touches.
     """
@@ -111,17 +117,17 @@ class SyntheticShapes(BaseDetDataset):
         num_images: Number of pictures, before ``filter_cfg`` and ``indices``.
         seed: Any integer from 0 on.
         image_size: Height and width in pixels.
-        num_objects: Fewest and most objects that a picture asks for, evenly distributed. An object that would hide
-            another one finds no place and is left out, so a crowded picture may hold fewer, but one at
-            least if one is asked for.
-        object_size: Smallest and largest longer side of a box, as fractions of the picture's shorter
-            side. Sizes are uniform in their logarithm.
+        num_objects: Fewest and most objects that a picture asks for, evenly distributed. An object
+            that would hide another one finds no place and is left out, so a crowded picture may
+            hold fewer, but one at least if one is asked for.
+        object_size: Smallest and largest longer side of a box, as fractions of the picture's
+            shorter side. Sizes are uniform in their logarithm.
         min_visible: Fraction of its area that every object shows of itself.
         clutter: A picture has up to this many patches and up to this many thin curves that are no
             objects. Half of the curves run across the objects, all else lies behind them.
         noise: Standard deviation of the (uniform) pixel noise, in grey levels of 255.
-        metainfo: ``dict(classes=(...))`` restricts the shapes to some of :attr:`METAINFO`'s classes;
-            labels count in the given order.
+        metainfo: ``dict(classes=(...))`` restricts the shapes to some of :attr:`METAINFO`'s
+            classes; labels count in the given order.
         filter_cfg: ``dict(filter_empty_gt=True)`` drops pictures without objects (there are some if
             ``num_objects`` starts at 0), ``min_size`` those with a shorter side below it. As in
             mmdet's other data sets it has no effect with ``test_mode``.
@@ -235,8 +241,9 @@ class SyntheticShapes(BaseDetDataset):
         """Draw the picture at ``idx``.
 
         Returns:
-            ``img``, uint8 (H, W, 3); ``instances``, each with ``bbox`` ([x1, y1, x2, y2] in pixels),
-            ``bbox_label`` and ``ignore_flag`` 0; ``img_id``, ``height``, ``width``, ``sample_idx``.
+            ``img``, uint8 (H, W, 3); ``instances``, each with ``bbox`` ([x1, y1, x2, y2] in
+            pixels), ``bbox_label`` and ``ignore_flag`` 0; ``img_id``, ``height``, ``width``,
+            ``sample_idx``.
         """
         info = super().get_data_info(idx)
         shapes = self.layout(info['img_id'])
@@ -306,7 +313,8 @@ class SyntheticShapes(BaseDetDataset):
     def export_coco(self, directory: str | Path) -> Path:
         """Write the pictures as PNG and the boxes as COCO json, for tools that want files.
 
-        Category ids count from 1, in the order of the classes; picture ids are those of the data set.
+        Category ids count from 1, in the order of the classes; picture ids are those of the data
+        set.
 
         Args:
             directory: Made if missing. ``annotations.json`` and ``images/`` are written into it.
@@ -403,7 +411,9 @@ def _paint_background(rng: np.random.Generator, image_size: tuple[int, int]) -> 
 
 
 def _texture(rng: np.random.Generator, image_size: tuple[int, int], noise: float) -> np.ndarray:
-    """What is added to the finished drawing: coarse grey mottles and pixel noise, float32 (H, W, 3)."""
+    """What is added to the finished drawing: coarse grey mottles and pixel noise, float32 (H, W,
+    3).
+    """
     height, width = image_size
     greys = rng.normal(0, 10, (height // 5, width // 5, 1)).astype(np.float32).repeat(3, axis=2)
     mottles = cv2.resize(greys, (width, height), interpolation=cv2.INTER_LINEAR)

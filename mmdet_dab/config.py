@@ -201,8 +201,7 @@ def read_arrays_or_files(cfg: Config) -> None:
     """Make the test pipeline of a detector that was trained on arrays, such as drawn images, read
     files.
 
-    mmdet's ``inference_detector`` exchanges the first step where it is given an array, and only
-    then.
+    mmdet's ``inference_detector`` exchanges the first step only where it is given an array.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     pipeline = dataset.get('pipeline') or []

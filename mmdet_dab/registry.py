@@ -52,7 +52,6 @@ DATASETS = PartRegistry('DATASETS', 'mmdet_dab.datasets')
 HOOKS = PartRegistry('HOOKS', 'mmdet_dab.hooks')
 LOOPS = PartRegistry('LOOPS', 'mmdet_dab.engine')
 DATA_SAMPLERS = PartRegistry('DATA_SAMPLERS', 'mmdet_dab.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = PartRegistry('OPTIM_WRAPPER_CONSTRUCTORS', 'mmdet_dab.engine')
 
 REGISTRIES = (
     MODELS,
@@ -62,7 +61,6 @@ REGISTRIES = (
     HOOKS,
     LOOPS,
     DATA_SAMPLERS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
 )
 
 

@@ -22,7 +22,7 @@ default_hooks = dict(
     training_watch=dict(type='TrainingWatchHook', steps=500),
 )
 
-# A number of classes that does not fit the data set is an error at the start, not an AP of 0.
+# A number of classes that does not fit the dataset is an error at the start, not an AP of 0.
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     # `load_from` a checkpoint with other classes: those of the same name keep their rows.

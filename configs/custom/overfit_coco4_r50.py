@@ -44,7 +44,7 @@ val_dataloader = dict(
     )
 )
 test_dataloader = val_dataloader
-# Without an annotation file the truth comes from the four images alone.
+# Without an annotation file the ground truth comes from the four images alone.
 val_evaluator = dict(ann_file=None)
 test_evaluator = val_evaluator
 

@@ -1,6 +1,4 @@
-"""Checkpoints that are written whole or not at all, and outlive the ones after them until those are
-there.
-"""
+"""Checkpoints that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ class SafeCheckpointHook(CheckpointHook):
     _saved_at: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder, take up the best score of a checkpoint, and clear away what a kill left
-        half done.
-        """
+        """Find folder and best score, and clear away what a kill left half done."""
         super().before_train(runner)
         self._training = True
         # A training run that was killed behind its last checkpoint, before it was validated or
@@ -114,9 +110,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        """Write the checkpoint with the best score, and then remove the one that was the best
-        before.
-        """
+        """Write the checkpoint with the best score, and then remove the best one before it."""
         if not self.save_best:
             return
         if 'auto' in self.key_indicators:

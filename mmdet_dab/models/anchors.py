@@ -37,7 +37,7 @@ class NormalAnchors:
     """The released initialisation: N(0, 1) before the sigmoid, for all four coordinates.
 
     Most anchors then lie in the middle of the image and are half as large as it. COCO's 50
-    epochs get over that; small data sets do not.
+    epochs get over that; small datasets do not.
     """
 
     def __call__(self, num_queries: int) -> Tensor:

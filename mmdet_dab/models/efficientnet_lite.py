@@ -117,10 +117,10 @@ class InvertedResidual(nn.Module):
         self.drop_path = drop_path if self.residual else 0.0
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W'); the depthwise convolution sees zeros on ``padding``."""
+        """(B, C, H, W), and (B, 1, H, W) with 1 on padding, which gives zeros -> (B, C', H', W')."""
         y = x if self.expand is None else self.expand(x)
         if padding is not None:
-            y = y.masked_fill(padding, 0)
+            y = y.masked_fill(padding > 0, 0)
         y = self.project(self.depthwise(y))
         if not self.residual:
             return y
@@ -240,8 +240,8 @@ class EfficientNetLite(BaseModule):
             maps (B, C, ceil(H / stride), ceil(W / stride)), of which cells on padding mean nothing.
         """
         if padding is not None:
-            padding = padding[:, None]
-            x = x.masked_fill(padding, 0)
+            padding = padding[:, None].to(x.dtype)
+            x = x.masked_fill(padding > 0, 0)
         x, padding = self.stem(x), _strided(padding, 2)
         maps = []
         for index, stage in enumerate(self.stages):
@@ -269,8 +269,11 @@ class EfficientNetLite(BaseModule):
 
 
 def _strided(padding: Tensor | None, stride: int) -> Tensor | None:
-    """Padding after a strided convolution: cell i stands at cell stride · i of the map before."""
-    return padding if padding is None or stride == 1 else padding[..., ::stride, ::stride]
+    """Padding after a strided convolution: cell i stands at cell stride · i of the map before.
+
+    Pooled, not sliced: then torch.export sees that it stays as large as the map at every size.
+    """
+    return padding if padding is None or stride == 1 else F.max_pool2d(padding, 1, stride)
 
 
 def _rows(arch: int) -> list[list[Stage]]:

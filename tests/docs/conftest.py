@@ -24,5 +24,5 @@ def demo_folder(tmp_path_factory):
     meta = dict(dataset_meta=dict(dataset.metainfo))
     torch.save(dict(state_dict=model.state_dict(), meta=meta), work_dir / f'iter_{config.train_cfg.max_iters}.pth')
     dataset.export_coco(work_dir / 'drawn')
-    shutil.copy(work_dir / 'drawn' / 'images' / '000000.png', work_dir / 'picture.png')
+    shutil.copy(work_dir / 'drawn' / 'images' / '000000.png', work_dir / 'image.png')
     return folder

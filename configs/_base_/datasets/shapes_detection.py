@@ -21,7 +21,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromNDArray'),
     dict(type='LoadAnnotations', with_bbox=True),
-    # Without an annotation file CocoMetric takes the truth from `instances`.
+    # Without an annotation file CocoMetric takes the ground truth from `instances`.
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'instances')),
 ]
 

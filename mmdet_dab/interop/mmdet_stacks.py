@@ -134,7 +134,9 @@ class MMDetDecoder(MMDetStack):
 
 @MODELS.register_module()
 class MMDetConditionalDecoder(MMDetStack):
-    """mmdet's ``ConditionalDetrTransformerDecoder``: it predicts a point from each learned position itself."""
+    """mmdet's ``ConditionalDetrTransformerDecoder``: it predicts a point from each learned position
+    itself.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(

@@ -146,7 +146,8 @@ class EfficientNetLite(BaseModule):
     Args:
         arch: 0, 1 or 2.
         out_indices: of the feature maps, counted as in mmdet's ResNet: 0 to 3 have strides 4,
-            8, 16, 32. Stages after the last one are not built. Their widths are in ``out_channels``.
+            8, 16, 32. Stages after the last one are not built. Their widths are in
+            ``out_channels``.
         frozen_stages: the stem and so many stages are not trained; −1 trains the stem, too.
         norm_cfg: the default never trains, and keeps little for the backward pass. To train norms,
             use ``dict(type='BN', requires_grad=True)``. ``eps`` is 1e-3 and ``momentum`` is 0.01

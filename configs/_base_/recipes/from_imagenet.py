@@ -1,5 +1,6 @@
-# The small model with a backbone from ImageNet, on some hundred images: what from_scratch.py is, and
-# faster by far (docs/own_data.md). A config sets `radius`, the dataset, the scale and the length.
+# The small model with a backbone from ImageNet, on some hundred images: what from_scratch.py is,
+# and faster by far (docs/own_data.md). A config sets `radius`, the dataset, the scale and the
+# length.
 _base_ = ['../models/dab_detr_lite0.py', 'few_images.py']
 
 model = {{_base_.few_images_model}}

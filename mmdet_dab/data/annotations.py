@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,9 +70,10 @@ class Annotations:
     @cached_property
     def boxes(self) -> np.ndarray:
         """(N, 4) float64, x y w h in pixels; NaN where ``bbox`` is not four numbers."""
-        nothing = (np.nan,) * 4
-        rows = [item['bbox'] if is_box(item.get('bbox')) else nothing for item in self.objects]
-        return np.array(rows, dtype=np.float64).reshape(-1, 4)
+        rows: list[Any] = [item.get('bbox') for item in self.objects]
+        if not all(map(is_box, rows)):
+            rows = [row if is_box(row) else (np.nan,) * 4 for row in rows]
+        return np.fromiter(itertools.chain.from_iterable(rows), np.float64, 4 * len(rows)).reshape(-1, 4)
 
     @cached_property
     def image_index(self) -> np.ndarray:
@@ -164,8 +166,9 @@ class Annotations:
 
 def is_box(value: Any) -> bool:
     """Whether it is four numbers, finite or not."""
-    return isinstance(value, (list, tuple)) and len(value) == 4 and all(map(_is_number, value))
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+    if (type(value) is not list and type(value) is not tuple) or len(value) != 4:
+        return False
+    x, y, w, h = map(type, value)
+    if x is y is w is h is float:  # most are
+        return True
+    return all(type(one) is float or (type(one) is int and abs(one) < 2**63) for one in value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 from collections import Counter
@@ -23,6 +25,19 @@ NEEDED = {
 FLAGS = {'0': 0, '0.0': 0, 'false': 0, 'none': 0, '': 0, '1': 1, '1.0': 1, 'true': 1}
 
 
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection, which would go through millions of new objects again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_uncollected()
 def read_coco(path: Path, *, annotated: bool = True) -> Annotations:
     """Read an annotation file as it is, but for outlines, which fill most of it and are not used.
 
@@ -111,6 +126,7 @@ def _advice(content: Any) -> str:
 # --- Completing
 
 
+@_uncollected()
 def complete(data: Annotations, size_of: Callable[[str], tuple[int, int] | None]) -> Annotations:
     """What mmdet and COCO's evaluation need: numbers as numbers, nothing missing.
 
@@ -166,7 +182,7 @@ def _numbering(ids: Sequence[Any], what: str, count: Counter[str]) -> Callable[[
 
 def _whole(value: Any) -> int | None:
     number = _number(value)
-    return int(number) if number is not None and math.isfinite(number) and number == int(number) else None
+    return int(number) if number is not None and abs(number) < 2**63 and number == int(number) else None
 
 
 def _number(value: Any) -> float | int | None:

@@ -1,4 +1,4 @@
-"""Data sets of our own."""
+"""Datasets of our own."""
 
 from mmdet_dab.datasets.synthetic_shapes import SyntheticShapes
 

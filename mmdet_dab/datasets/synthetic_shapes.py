@@ -1,7 +1,8 @@
-"""A detection data set that is drawn instead of downloaded.
+"""A detection dataset that is drawn instead of downloaded.
 
-Two steps make a picture, each with a random stream of its own: the layout says which shapes lie where,
-the painting gives them colours, a background, clutter and noise. So boxes do not depend on the latter.
+Two steps make an image, each with a random stream of its own: the layout says which shapes lie
+where, the painting gives them colours, a background, clutter and noise. So boxes do not depend on
+the latter.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from mmdet.datasets import BaseDetDataset
 
 from mmdet_dab.registry import DATASETS
 
-#: Shapes are drawn at twice the resolution, for soft edges, with outlines on a grid of 8 steps per drawn
-#: pixel. Boxes are those of the outlines on this grid, so that platforms agree on them.
+#: Shapes are drawn at twice the resolution, for soft edges, with outlines on a grid of 8 steps per
+#: drawn pixel. Boxes are those of the outlines on this grid, so that platforms agree on them.
 OVERSAMPLING = 2
 GRID_BITS = 3
 GRID = 1 << GRID_BITS
@@ -48,7 +49,7 @@ def _polar(radii: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def _class_outlines() -> dict[str, np.ndarray]:
-    """Closed contours (contours, points, 2) of x and y; the first is the outer one, a second one is a hole."""
+    """Closed contours (contours, points, 2) of x and y; a second one is a hole in the first."""
     circle = _polar([1.0] * 32)
     arm = np.array([(-0.33, -1.0), (0.33, -1.0), (0.33, -0.33)])
     quarter_turn = np.array([(0, 1), (-1, 0)])
@@ -64,7 +65,7 @@ def _class_outlines() -> dict[str, np.ndarray]:
 
 
 def _distractor_outlines() -> list[np.ndarray]:
-    """Outlines as above, of things that are no objects: a bean, a three-leaved blob and half a disc."""
+    """Outlines as above, of things that are no objects: a bean, three leaves and half a disc."""
     angles = 2 * math.pi * np.arange(24) / 24
     bean = _polar(1 + 0.35 * np.cos(2 * angles) + 0.3 * np.cos(3 * angles + 1))
     leaves = _polar(1 + 0.4 * np.cos(3 * angles))
@@ -83,9 +84,10 @@ class Shape:
     """An outline in its place.
 
     Attributes:
-        label: Index into the classes of the data set.
-        outline: Closed contours (contours, points, 2) int32 of x and y in sixteenths of a pixel, where
-            pixel i reaches from i to i + 1; the first contour is the outer one, a second one is a hole.
+        label: Index into the classes of the dataset.
+        outline: Closed contours (contours, points, 2) int32 of x and y in sixteenths of a pixel,
+            where pixel i reaches from i to i + 1; the first contour is the outer one, a second one
+            is a hole.
         box: The tight box of the outline, [x1, y1, x2, y2] in pixels.
         window: Rows and columns of the drawing (at twice the resolution) that the box touches.
     """
@@ -100,31 +102,31 @@ class Shape:
 class SyntheticShapes(BaseDetDataset):
     """Coloured shapes on cluttered, noisy backgrounds, drawn from a seed; no files are needed.
 
-    ``seed`` and the index of a picture alone determine it: a data set of more pictures begins with
-    those of a smaller one, and train and val differ by their seeds. Nothing is cached: a picture of
+    ``seed`` and the index of an image alone determine it: a dataset of more images begins with
+    those of a smaller one, and train and val differ by their seeds. Nothing is cached: an image of
     96 × 96 takes one or two milliseconds, and every worker would need a cache of its own.
 
-    Every object lies wholly in the picture; its box is the tight box of the whole shape, also where
+    Every object lies wholly in the image; its box is the tight box of the whole shape, also where
     another object covers a corner of it.
 
     Args:
-        num_images: Number of pictures, before ``filter_cfg`` and ``indices``.
+        num_images: Number of images, before ``filter_cfg`` and ``indices``.
         seed: Any integer from 0 on.
         image_size: Height and width in pixels.
-        num_objects: Fewest and most objects that a picture asks for, evenly distributed. An object that would hide
-            another one finds no place and is left out, so a crowded picture may hold fewer, but one at
-            least if one is asked for.
-        object_size: Smallest and largest longer side of a box, as fractions of the picture's shorter
+        num_objects: Fewest and most objects that an image asks for, evenly distributed. An object
+            that would hide another one finds no place and is left out, so a crowded image may hold
+            fewer, but one at least if one is asked for.
+        object_size: Smallest and largest longer side of a box, as fractions of the image's shorter
             side. Sizes are uniform in their logarithm.
         min_visible: Fraction of its area that every object shows of itself.
-        clutter: A picture has up to this many patches and up to this many thin curves that are no
+        clutter: An image has up to this many patches and up to this many thin curves that are no
             objects. Half of the curves run across the objects, all else lies behind them.
         noise: Standard deviation of the (uniform) pixel noise, in grey levels of 255.
-        metainfo: ``dict(classes=(...))`` restricts the shapes to some of :attr:`METAINFO`'s classes;
-            labels count in the given order.
-        filter_cfg: ``dict(filter_empty_gt=True)`` drops pictures without objects (there are some if
+        metainfo: ``dict(classes=(...))`` restricts the shapes to some of :attr:`METAINFO`'s
+            classes; labels count in the given order.
+        filter_cfg: ``dict(filter_empty_gt=True)`` drops images without objects (there are some if
             ``num_objects`` starts at 0), ``min_size`` those with a shorter side below it. As in
-            mmdet's other data sets it has no effect with ``test_mode``.
+            mmdet's other datasets it has no effect with ``test_mode``.
         indices: As in :class:`mmengine.dataset.BaseDataset`; so are the others that follow.
         serialize_data: See there.
         pipeline: See there. It receives the image in ``img`` (uint8, (H, W, 3), BGR), so it starts
@@ -134,12 +136,12 @@ class SyntheticShapes(BaseDetDataset):
         max_refetch: See there.
 
     Raises:
-        ValueError: A parameter is out of its range, or the filter leaves no picture.
+        ValueError: A parameter is out of its range, or the filter leaves no image.
 
     Examples:
         >>> import mmdet_dab
         >>> from mmdet.registry import DATASETS
-        >>> meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'instances')
+        >>> meta_keys = 'img_id img_path ori_shape img_shape scale_factor flip instances'.split()
         >>> val = dict(
         ...     type='mmdet_dab.SyntheticShapes', num_images=200, seed=1, test_mode=True,
         ...     pipeline=[
@@ -214,7 +216,7 @@ class SyntheticShapes(BaseDetDataset):
         return merged
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """List the pictures without drawing them."""
+        """List the images without drawing them."""
         height, width = self.image_size
         return [{'img_id': index, 'height': height, 'width': width} for index in range(self.num_images)]
 
@@ -228,15 +230,16 @@ class SyntheticShapes(BaseDetDataset):
         if self.filter_cfg.get('filter_empty_gt', False):
             kept = [info for info in kept if self.layout(info['img_id'])]
         if not kept:
-            raise ValueError(f'filter_cfg={self.filter_cfg} leaves none of the {self.num_images} pictures')
+            raise ValueError(f'filter_cfg={self.filter_cfg} leaves none of the {self.num_images} images')
         return kept
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
-        """Draw the picture at ``idx``.
+        """Draw the image at ``idx``.
 
         Returns:
-            ``img``, uint8 (H, W, 3); ``instances``, each with ``bbox`` ([x1, y1, x2, y2] in pixels),
-            ``bbox_label`` and ``ignore_flag`` 0; ``img_id``, ``height``, ``width``, ``sample_idx``.
+            ``img``, uint8 (H, W, 3); ``instances``, each with ``bbox`` ([x1, y1, x2, y2] in
+            pixels), ``bbox_label`` and ``ignore_flag`` 0; ``img_id``, ``height``, ``width``,
+            ``sample_idx``.
         """
         info = super().get_data_info(idx)
         shapes = self.layout(info['img_id'])
@@ -245,7 +248,7 @@ class SyntheticShapes(BaseDetDataset):
         return info
 
     def layout(self, img_id: int) -> list[Shape]:
-        """The objects of picture ``img_id``, from the hindmost to the foremost."""
+        """The objects of image ``img_id``, from the hindmost to the foremost."""
         rng = np.random.default_rng([self.seed, img_id, LAYOUT_STREAM])
         outlines = [OUTLINES[name] for name in self._metainfo['classes']]
         fewest, most = self.num_objects
@@ -269,7 +272,7 @@ class SyntheticShapes(BaseDetDataset):
         return shapes
 
     def _random_shape(self, rng: np.random.Generator, outlines: Sequence[np.ndarray]) -> Shape:
-        """Choose an outline, turn and stretch it, and place it so that its box is in the picture."""
+        """Choose an outline, turn and stretch it, and place it so that its box is in the image."""
         choice, turn, stretch, size, x, y = rng.random(6).tolist()
         label = int(choice * len(outlines))
         sine, cosine = math.sin(2 * math.pi * turn), math.cos(2 * math.pi * turn)
@@ -300,13 +303,13 @@ class SyntheticShapes(BaseDetDataset):
             _fill(canvas, shape.outline, _clear_colour(rng, canvas[shape.window]))
         for _ in range(num_curves // 2):
             _paint_curve(rng, canvas)
-        picture = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
-        return cv2.add(picture, texture, dtype=cv2.CV_8U)
+        image = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+        return cv2.add(image, texture, dtype=cv2.CV_8U)
 
     def export_coco(self, directory: str | Path) -> Path:
-        """Write the pictures as PNG and the boxes as COCO json, for tools that want files.
+        """Write the images as PNG and the boxes as COCO json, for tools that want files.
 
-        Category ids count from 1, in the order of the classes; picture ids are those of the data set.
+        Category ids count from 1, in the order of the classes; image ids are those of the dataset.
 
         Args:
             directory: Made if missing. ``annotations.json`` and ``images/`` are written into it.
@@ -327,13 +330,13 @@ class SyntheticShapes(BaseDetDataset):
 def write_coco(
     infos: Iterable[Mapping[str, Any]], classes: Sequence[str], directory: Path, suffix: str = '.png'
 ) -> Path:
-    """Write drawn pictures, and their boxes as COCO json.
+    """Write drawn images, and their boxes as COCO json.
 
     Args:
         infos: as :meth:`SyntheticShapes.get_data_info` returns them.
         classes: their names, by label.
         directory: gets ``annotations.json`` and ``images/``.
-        suffix: of the pictures' files, by which OpenCV chooses their format.
+        suffix: of the images' files, by which OpenCV chooses their format.
 
     Returns:
         The path of ``annotations.json``.
@@ -403,7 +406,7 @@ def _paint_background(rng: np.random.Generator, image_size: tuple[int, int]) -> 
 
 
 def _texture(rng: np.random.Generator, image_size: tuple[int, int], noise: float) -> np.ndarray:
-    """What is added to the finished drawing: coarse grey mottles and pixel noise, float32 (H, W, 3)."""
+    """What is added to a finished drawing: grey mottles and pixel noise, float32 (H, W, 3)."""
     height, width = image_size
     greys = rng.normal(0, 10, (height // 5, width // 5, 1)).astype(np.float32).repeat(3, axis=2)
     mottles = cv2.resize(greys, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -3,12 +3,10 @@
 from mmdet_dab.engine.files import damage, latest_checkpoint
 from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.engine.loops import ResumableEpochLoop, ResumableIterLoop
-from mmdet_dab.engine.param_groups import MergedGroupsConstructor
 from mmdet_dab.engine.samplers import AspectRatioBatches, ResumableBatches
 
 __all__ = [
     'AspectRatioBatches',
-    'MergedGroupsConstructor',
     'ResumableBatches',
     'ResumableEpochLoop',
     'ResumableIterLoop',

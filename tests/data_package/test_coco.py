@@ -80,6 +80,7 @@ def sizes(width: Any, height: Any) -> Callable[[Content], None]:
         ids('images', str, lists=False),
         ids('images', float),
         ids('images', lambda value: value + 2**70),
+        ids('images', lambda value: f'{value}e300'),
         ids('categories', lambda value: f'class {value}'),
         ids('categories', str),
         ids('categories', str, references=False),
@@ -119,7 +120,7 @@ def test_other_encodings_get_a_clean_copy_and_are_refused_in_training(drawn: Dra
     path = drawn.folder / 'all.json'
     path.write_bytes(json.dumps(drawn.content).encode(encoding))
     assert 'encoding' in read(path, 'coco', ImageFolder(drawn.images), None).changes[0]
-    with pytest.raises(DataError, match=r'all\.json: .*new_dataset'):
+    with pytest.raises(DataError, match=r'all\.json: .*new-data'):
         check_usable(read_coco(path), training=True)
 
 
@@ -151,7 +152,7 @@ def test_boxes_from_outlines(drawn: Drawn):
     ],
 )
 def test_a_training_run_refuses_them_by_file_and_id(drawn: Drawn, change: Callable[[Content], Any], words: list[str]):
-    with pytest.raises(DataError, match='new_dataset') as refused:
+    with pytest.raises(DataError, match='new-data') as refused:
         check_usable(read_coco(drawn.coco(change=change)), training=True)
     assert all(word in str(refused.value) for word in ['all.json', *words]), refused.value
 

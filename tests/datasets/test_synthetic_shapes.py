@@ -12,7 +12,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
-import mmdet_dab  # noqa: F401  (registers the data set)
+import mmdet_dab  # noqa: F401  (registers the dataset)
 from mmdet_dab.datasets import SyntheticShapes
 
 META_KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction', 'instances')
@@ -58,7 +58,7 @@ def visible_fractions(dataset, img_id):
 
 
 class TestDeterminism:
-    def test_seed_and_index_alone_determine_a_picture(self):
+    def test_seed_and_index_alone_determine_an_image(self):
         few, many = SyntheticShapes(3, seed=5), SyntheticShapes(300, seed=5, serialize_data=False)
         many.get_data_info(7)  # what was drawn before leaves no trace
         for idx in range(3):
@@ -66,10 +66,10 @@ class TestDeterminism:
             assert one['img'].tobytes() == other['img'].tobytes()
             assert one['instances'] == other['instances']
 
-    def test_another_seed_or_index_is_another_picture(self):
-        pictures = [SyntheticShapes(2, seed=seed).get_data_info(idx) for seed in (0, 1) for idx in (0, 1)]
-        assert len({info['img'].tobytes() for info in pictures}) == 4
-        assert len({str(info['instances']) for info in pictures}) == 4
+    def test_another_seed_or_index_is_another_image(self):
+        images = [SyntheticShapes(2, seed=seed).get_data_info(idx) for seed in (0, 1) for idx in (0, 1)]
+        assert len({info['img'].tobytes() for info in images}) == 4
+        assert len({str(info['instances']) for info in images}) == 4
 
     def test_backgrounds_differ_as_well(self):
         bare = [SyntheticShapes(2, seed=seed, num_objects=(0, 0)) for seed in (0, 1)]
@@ -96,7 +96,7 @@ class TestDeterminism:
 class TestObjects:
     @pytest.mark.parametrize('name', CLASSES)
     def test_box_is_the_extent_of_what_was_painted(self, name):
-        """Painted is where a picture with one object differs from the same picture without it."""
+        """Painted is where an image with one object differs from the same image without it."""
         settings = dict(num_images=8, image_size=(80, 112), clutter=0, noise=0, metainfo=dict(classes=(name,)))
         bare = SyntheticShapes(num_objects=(0, 0), **settings)
         single = SyntheticShapes(num_objects=(1, 1), **settings)
@@ -113,7 +113,7 @@ class TestObjects:
             perimeter = np.linalg.norm(edges / 16, axis=2).sum()
             assert painted.sum() == pytest.approx(geometric.sum() / 64, abs=perimeter / 2)
 
-    def test_boxes_lie_in_the_picture_and_have_the_sizes_asked_for(self):
+    def test_boxes_lie_in_the_image_and_have_the_sizes_asked_for(self):
         dataset = SyntheticShapes(200, image_size=(64, 128), object_size=(0.2, 0.6))
         boxes = np.concatenate([boxes_of(dataset.get_data_info(idx)) for idx in range(200)])
         assert boxes.min() >= 0
@@ -138,7 +138,7 @@ class TestObjects:
         crowd = dict(num_images=25, num_objects=(6, 8), object_size=(0.3, 0.6))
         dataset = SyntheticShapes(min_visible=0.8, **crowd)
         fractions = [fraction for idx in range(25) for fraction in visible_fractions(dataset, idx)]
-        assert min(fractions) > 0.75  # drawn pixels are half as large as the picture's: areas are rough
+        assert min(fractions) > 0.75  # drawn pixels are half as large as the image's: areas are rough
         assert np.mean(np.array(fractions) < 1) > 0.2
         unruled = SyntheticShapes(min_visible=0, **crowd)
         assert min(fraction for idx in range(25) for fraction in visible_fractions(unruled, idx)) < 0.3
@@ -150,7 +150,7 @@ class TestObjects:
         unsaturated = (smooth > 20) & (smooth < 235)
         assert (noisy - smooth)[unsaturated].std() == pytest.approx(6, rel=0.05)
 
-    def test_clutter_changes_the_picture(self):
+    def test_clutter_changes_the_image(self):
         plain, busy = SyntheticShapes(5, clutter=0), SyntheticShapes(5, clutter=6)
         assert any((plain.get_data_info(idx)['img'] != busy.get_data_info(idx)['img']).any() for idx in range(5))
 
@@ -189,7 +189,7 @@ class TestInMMDet:
         copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301  (our own bytes)
         assert torch.equal(copy[3]['inputs'], dataset[3]['inputs'])
 
-    def test_indices_keep_the_pictures(self):
+    def test_indices_keep_the_images(self):
         whole, part = SyntheticShapes(6), SyntheticShapes(6, indices=[4, 1])
         assert len(part) == 2
         assert part.get_data_info(0)['img_id'] == 4
@@ -201,7 +201,7 @@ class TestInMMDet:
         dataset.full_init()
         assert len(dataset) == 6
 
-    def test_filter_drops_empty_pictures_in_training_only(self):
+    def test_filter_drops_empty_images_in_training_only(self):
         settings = dict(num_images=40, num_objects=(0, 2), filter_cfg=dict(filter_empty_gt=True, min_size=32))
         train, test = SyntheticShapes(**settings), SyntheticShapes(test_mode=True, **settings)
         assert len(test) == 40
@@ -278,7 +278,7 @@ class TestExport:
         (dict(metainfo=dict(classes=('ring', 'cat'))), r"classes'\] must be some of .*but is \('ring', 'cat'\)"),
         (dict(metainfo=dict(classes=('ring', 'ring'))), 'each once'),
         (dict(metainfo=dict(classes=())), 'must be some of'),
-        (dict(filter_cfg=dict(min_size=100)), r"filter_cfg=\{'min_size': 100\} leaves none of the 4 pictures"),
+        (dict(filter_cfg=dict(min_size=100)), r"filter_cfg=\{'min_size': 100\} leaves none of the 4 images"),
     ],
 )
 def test_bad_parameters_are_refused_in_a_sentence(settings, message):

@@ -18,6 +18,8 @@ SYSTEMATIC = 0.05
 OVERHANG = 2.0
 #: mmdet leaves smaller objects out of a training run (``CocoDataset.parse_data_info``).
 SMALLEST = 1.0
+#: Odd factors that mix the bits of image, category, x, y, w and h into one number.
+HASH = np.random.default_rng(0).integers(2**63, size=6, dtype=np.uint64) * 2 + 1
 
 
 def check_annotations(data: Annotations, *, training: bool) -> list[Finding]:
@@ -43,6 +45,9 @@ def check_annotations(data: Annotations, *, training: bool) -> list[Finding]:
 
 def _repeated(values: Iterable[Hashable]) -> dict[Hashable, list[int]]:
     """Values that come more than once, with their indices."""
+    values = list(values)
+    if len(set(values)) == len(values):
+        return {}
     found = defaultdict(list)
     for index, value in enumerate(values):
         found[value].append(index)
@@ -161,8 +166,9 @@ def _guess_format(boxes: np.ndarray, width: np.ndarray, height: np.ndarray) -> s
 
 
 def _check_repeated_boxes(data: Annotations) -> Iterator[Finding]:
-    rows = np.column_stack([data.image_index, data.category_index, data.boxes])
-    order = np.lexsort(rows.T)  # stable: of equal rows the first one comes first
+    rows = np.column_stack([data.image_index, data.category_index, data.boxes]) + 0.0  # no -0.0
+    mixed = (rows.view(np.uint64) * HASH).sum(axis=1)  # equal rows, and next to no others, have equal sums
+    order = np.argsort(mixed, kind='stable')  # of equal rows the first one comes first
     same = (rows[order[1:]] == rows[order[:-1]]).all(axis=1) & (rows[order[1:], 0] >= 0)
     later = np.sort(order[1:][same]).tolist()
     if later:

@@ -96,7 +96,7 @@ def test_areas_of_zero_in_a_file_as_it_is(drawn: Drawn):
     (found,) = check_annotations(data, training=True)
     assert found.stops
     assert '16 of 16 boxes' in found.what
-    assert 'new_dataset' in found.fix
+    assert 'new-data' in found.fix
 
 
 def test_annotation_zero_is_told_of_where_it_is_evaluated(drawn: Drawn):

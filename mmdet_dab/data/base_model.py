@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmdet_dab.checkpoints import config_name, read_weights, recognise
 from mmdet_dab.checkpoints.class_rows import class_tensors
 from mmdet_dab.checkpoints.known_layouts import OURS
+from mmdet_dab.config import build_detector
 from mmdet_dab.errors import DataError, listed
 
 #: The small model from random weights, and all that its training run needs.

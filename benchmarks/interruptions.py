@@ -1,9 +1,10 @@
-"""Kill training runs, let them go on, and compare with undisturbed ones: ``python -m benchmarks.interruptions``.
+"""Kill training runs, let them go on, and compare: ``python -m benchmarks.interruptions``.
 
-Each variant is a small detector with denoising and averaged weights, trained on augmented drawn images.
-It is trained once undisturbed, and then again and again with kills at drawn moments: at a drawn time, or
-when it has just begun to load, compute, save or validate. What it leaves in the end must be the same to
-the bit: weights, averages, optimizer, schedules, logged losses, best checkpoint, names of the files.
+Each variant is a small detector with denoising and averaged weights, trained on augmented drawn
+images. It is trained once undisturbed, and then again and again with kills at drawn moments: at a
+drawn time, or when it has just begun to load, compute, save or validate. What it leaves in the end
+must be the same to the bit: weights, averages, optimizer, schedules, logged losses, best
+checkpoint, names of the files.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class StageHook(Hook):
 
 
 def train(variant: Variant, work_dir: Path, rank: int, port: int) -> None:
-    """Train in this process, from the newest checkpoint if there is one; as ``mmdet-dab train --resume`` does."""
+    """Train in this process as ``mmdet-dab train --resume`` does."""
     torch.set_num_threads(1)
     config = config_of(variant, work_dir)
     latest = latest_checkpoint(work_dir)
@@ -195,7 +196,7 @@ def train(variant: Variant, work_dir: Path, rank: int, port: int) -> None:
 
 
 def start(variant: Variant, work_dir: Path) -> list[int]:
-    """Start the processes of a training run, as a group of their own named after the first; their ids.
+    """Start the processes of a training run, as a group named after the first; their ids.
 
     They are forked: with everything imported, a training run begins at once.
     """
@@ -386,7 +387,7 @@ def undisturbed(variant: Variant, folder: Path) -> tuple[dict[str, Any], float]:
 
 
 def campaign(variant: Variant, kills: int, folder: Path, draw: random.Random) -> tuple[list[Kill], list[str], int]:
-    """Kill a variant so many times; the kills, the differences, and how many training runs came to an end."""
+    """Kill a variant so many times; the kills, the differences, and the number of training runs."""
     reference, seconds = undisturbed(variant, folder)
     done: list[Kill] = []
     wrong: list[str] = []

@@ -36,7 +36,8 @@ COLOURS = {
 
 
 def rows_of(name: str) -> list[dict[str, str]]:
-    """The table between the marks of a benchmark in the page: a dict per row, by the titles of the columns.
+    """The table between the marks of a benchmark in the page: a dict per row, by the titles of the
+    columns.
 
     Raises:
         SystemExit: the page has no such table.

@@ -186,10 +186,10 @@ def _history_statistic(owner: Any, name: str) -> Callable[..., Any]:
 def mmengine_checkpoint_types() -> tuple[Any, ...]:
     """What mmengine's checkpoints name that torch does not already allow; all of it is plain data.
 
-    The ``message_hub`` of a checkpoint holds the logged values: ``HistoryBuffer`` objects, each with two
-    numpy arrays (float64 values, int64 counts) and a table of four of its own methods, which pickle
-    writes as ``getattr`` calls; and the remaining time as a numpy scalar. Files written with numpy 1,
-    as the zoos' are, spell numpy's functions ``numpy.core``.
+    The ``message_hub`` of a checkpoint holds the logged values: ``HistoryBuffer`` objects, each
+    with two numpy arrays (float64 values, int64 counts) and a table of four of its own methods,
+    which pickle writes as ``getattr`` calls; and the remaining time as a numpy scalar. Files
+    written with numpy 1, as the zoos' are, spell numpy's functions ``numpy.core``.
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer

@@ -159,8 +159,8 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
 
     Args:
         config: a config, or the name of one as :func:`load_config` takes it.
-        weights: a checkpoint, or an address on the Hugging Face hub (``hf://OWNER/REPOSITORY``); None
-            leaves random weights.
+        weights: a checkpoint, or an address on the Hugging Face hub (``hf://OWNER/REPOSITORY``);
+            None leaves random weights.
         device: where the model goes, such as ``'cuda:0'``.
 
     Returns:
@@ -201,7 +201,7 @@ def read_arrays_or_files(cfg: Config) -> None:
     """Make the test pipeline of a detector that was trained on arrays, such as drawn images, read
     files.
 
-    mmdet's ``inference_detector`` exchanges the first step where it is given an array, and only then.
+    mmdet's ``inference_detector`` exchanges the first step only where it is given an array.
     """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     pipeline = dataset.get('pipeline') or []

@@ -126,7 +126,8 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     """Build the Runner, or the ``runner_type`` of the config.
 
     Raises:
-        ConfigError: a part of the config refuses its arguments, or the launcher does not fit the machine.
+        ConfigError: a part of the config refuses its arguments, or the launcher does not fit the
+            machine.
     """
     cfg.launcher = launcher
     warnings.filterwarnings(

@@ -87,9 +87,9 @@ def _is_optimised(model: nn.Module, settings: tuple[torch.dtype, str | None]) ->
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:
-    """The tensors of a nest of tuples and lists in another precision."""
+    """The numbers in a nest of tuples and lists in another precision; masks stay."""
     if isinstance(value, Tensor):
-        return value.to(dtype)
+        return value.to(dtype) if value.is_floating_point() else value
     return type(value)(cast(item, dtype) for item in value) if isinstance(value, tuple | list) else value
 
 

@@ -49,7 +49,7 @@ def check_annotations(cfg: Config, *splits: str) -> None:
     """Find what would silently lower AP in the annotations of some splits; warn of the rest.
 
     Raises:
-        DataError: a class that no category has, an id that repeats, boxes without area and the like.
+        DataError: a class that no category has, an id that repeats, invalid boxes and the like.
     """
     from mmdet_dab.data.checks.config import check_config
     from mmdet_dab.data.checks.finding import stop_at_errors
@@ -69,10 +69,14 @@ def check_file(path: str) -> None:
 
 
 def check_checkpoint(path: str) -> None:
-    """Refuse a checkpoint that cannot be loaded, or must not be."""
+    """Refuse a checkpoint that cannot be loaded, or must not be; one on the hub is fetched into the
+    cache."""
+    from mmdet_dab.checkpoints.hub import is_address, resolve_weights
     from mmdet_dab.checkpoints.loading import read_checkpoint
 
-    if '://' not in path:
+    if is_address(path):
+        resolve_weights(path)
+    elif '://' not in path:
         read_checkpoint(path)
 
 

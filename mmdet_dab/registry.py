@@ -1,11 +1,11 @@
 """The registries of mmdet_dab: children of MMEngine's, scope ``mmdet_dab``.
 
-Every part answers to its bare name, ``type='AnchorUpdate'``, and to ``type='mmdet_dab.AnchorUpdate'``.
-Configs keep ``default_scope = 'mmdet'``, so a bare name is looked up among mmdet's parts:
-:func:`offer_to_mmdet` registers ours there too. Where mmdet has the name already
-(:func:`names_of_both`), the bare name stays mmdet's and the prefix means ours. The other way round, a
-name that our registries lack is looked up among mmdet's, so that a config whose scope is
-``mmdet_dab`` finds ``type='ResNet'``.
+Every part answers to its bare name, ``type='AnchorUpdate'``, and to
+``type='mmdet_dab.AnchorUpdate'``. Configs keep ``default_scope = 'mmdet'``, so a bare name is
+looked up among mmdet's parts: :func:`offer_to_mmdet` registers ours there too. Where mmdet has the
+name already (:func:`names_of_both`), the bare name stays mmdet's and the prefix means ours. The
+other way round, a name that our registries lack is looked up among mmdet's, so that a config whose
+scope is ``mmdet_dab`` finds ``type='ResNet'``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ DATASETS = PartRegistry('DATASETS', 'mmdet_dab.datasets')
 HOOKS = PartRegistry('HOOKS', 'mmdet_dab.hooks')
 LOOPS = PartRegistry('LOOPS', 'mmdet_dab.engine')
 DATA_SAMPLERS = PartRegistry('DATA_SAMPLERS', 'mmdet_dab.engine')
-OPTIM_WRAPPER_CONSTRUCTORS = PartRegistry('OPTIM_WRAPPER_CONSTRUCTORS', 'mmdet_dab.engine')
 
 REGISTRIES = (
     MODELS,
@@ -62,12 +61,12 @@ REGISTRIES = (
     HOOKS,
     LOOPS,
     DATA_SAMPLERS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
 )
 
 
 def offer_to_mmdet() -> None:
-    """Let mmdet's registries find our parts by their bare names; names that mmdet uses stay its own."""
+    """Let mmdet's registries find our parts by their bare names; names that mmdet uses stay its
+    own."""
     for ours in REGISTRIES:
         ours.mmdets.import_from_location()  # a name that comes later would meet ours in its place
         for name, part in ours.module_dict.items():

@@ -39,7 +39,7 @@ class Taken:
 
 
 def plain(value: Any) -> Any:
-    """Without mmengine's classes, and without the scope that it notes in what comes from a package."""
+    """Without mmengine's classes, and without the scope that it notes in configs of packages."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items() if key != '_scope_'}
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -80,7 +80,7 @@ def stated(name: str) -> dict[str, Any]:
 
 
 def repetitions(stated: Mapping, inherited: Mapping, path: str = '') -> Iterator[str]:
-    """Dotted keys whose value the base has already; a dict that replaces its base wholly is not looked into."""
+    """Dotted keys whose value the base has already; what replaces its base wholly is skipped."""
     if '_delete_' in stated:
         return
     for key, value in stated.items():
@@ -91,7 +91,7 @@ def repetitions(stated: Mapping, inherited: Mapping, path: str = '') -> Iterator
 
 
 def restated_defaults(stated: Any, whole: Any, inherited: Any, path: str = '') -> Iterator[str]:
-    """Dotted keys whose value is the default of the class, and takes back no other value of the base.
+    """Dotted keys whose value is the default of the class, and overrides nothing of the base.
 
     Args:
         stated: by the file.

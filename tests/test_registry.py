@@ -1,4 +1,4 @@
-"""The registries: bare names and our prefix resolve from everywhere, and mmdet keeps its own names."""
+"""Bare names and our prefix resolve from every registry, and mmdet keeps its own names."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from torch import nn
 from mmdet_dab import registry
 from tests.helpers import tiny
 
+for _node in registry.REGISTRIES:
+    _node.import_from_location()  # they fill when they are first asked
+
 #: Our registry, mmdet's, and the root of both.
 FAMILIES = [
     (getattr(registry, name), getattr(mmdet.registry, name), getattr(mmengine.registry, name))
@@ -26,7 +29,6 @@ FAMILIES = [
         'HOOKS',
         'LOOPS',
         'DATA_SAMPLERS',
-        'OPTIM_WRAPPER_CONSTRUCTORS',
     )
 ]
 PARTS = [(ours, mmdets, root, name) for ours, mmdets, root in FAMILIES for name in ours.module_dict]

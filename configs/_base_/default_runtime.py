@@ -12,17 +12,19 @@ default_hooks = dict(
     # What comes from a checkpoint is data, and of this training run.
     resume=dict(type='ResumeHook'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # Truth left, prediction right: about ten images for a validation on COCO; lower it for a smaller set.
+    # Ground truth left, prediction right: about ten images for a validation on COCO; lower it for a
+    # smaller set.
     visualization=dict(type='DetVisualizationHook', draw=True, interval=500, score_thr=0.3),
     # Anchors of the training boxes' sizes, where the model has type='BoxAnchors'.
     anchors_from_data=dict(type='AnchorsFromDataHook'),
-    # A loss or gradient that is no number stops the training before the weights have it; stop=False only warns.
+    # A loss or gradient that is no number stops the training before the weights have it; stop=False
+    # only warns.
     not_finite=dict(type='NotFiniteHook'),
     # Says what is wrong when it does not learn; steps=0 switches it off.
     training_watch=dict(type='TrainingWatchHook', steps=500),
 )
 
-# A number of classes that does not fit the data set is an error at the start, not an AP of 0.
+# A number of classes that does not fit the dataset is an error at the start, not an AP of 0.
 custom_hooks = [
     dict(type='NumClassCheckHook'),
     # `load_from` a checkpoint with other classes: those of the same name keep their rows.

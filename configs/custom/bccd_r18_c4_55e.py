@@ -1,7 +1,7 @@
 # Your own data, by the example of the blood cells of BCCD (MIT licence,
 # https://github.com/Shenggan/BCCD_Dataset): 364 images of 640×480, three classes, up to 30 cells in
 # an image. From random initialisation, in 25 minutes on one core. What each choice is worth:
-# docs/own_data.md.
+# docs/studies.md.
 _base_ = '../_base_/recipes/from_scratch.py'
 
 # --- Your data: names as in the annotation file's categories, and in their order -----------------

@@ -1,4 +1,5 @@
-# DETR, ResNet-50, 150 epochs on COCO by the recipe of mmdet (its zoo: AP 39.9; the paper, 500 epochs: 42.0).
+# DETR, ResNet-50, 150 epochs on COCO by the recipe of mmdet (its zoo: AP 39.9; the paper, 500
+# epochs: 42.0).
 _base_ = [
     '../_base_/models/detr_r50.py',
     '../_base_/datasets/coco_detection.py',

@@ -1,4 +1,4 @@
-# The same for 50 epochs (Group DETR: AP 44.5, against 42.2 without). Not measured here.
+# The same for 50 epochs (that paper: AP 44.5, against 42.2 without). Not measured here.
 _base_ = '../dab_detr_r50_50e.py'
 
 model = dict(

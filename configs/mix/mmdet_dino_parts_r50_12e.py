@@ -1,7 +1,7 @@
-# In the place of mmdet's DINO, with its data, backbone, neck, encoder, losses and schedule: our encoding
-# with one temperature of 20 for cells and boxes, our matcher, anchors with denoising,
-# DAB-Deformable-DETR's decoder, and boxes that look forward twice. Of DINO's ideas our parts lack two:
-# queries selected from the encoder's output (anchors are learned instead, which takes
+# In the place of mmdet's DINO, with its data, backbone, neck, encoder, losses and schedule: our
+# encoding with one temperature of 20 for cells and boxes, our matcher, anchors with denoising,
+# DAB-Deformable-DETR's decoder, and boxes that look forward twice. Of DINO's ideas our parts lack
+# two: queries selected from the encoder's output (anchors are learned instead, which takes
 # as_two_stage=False), and denoising with negatives (dn_cfg).
 _base_ = ['mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', '../_base_/parts/dab_detr.py']
 custom_imports = dict(imports=['mmdet_dab'], allow_failed_imports=False)

@@ -1,4 +1,5 @@
-# The embedded default: from random initialisation on drawn images, in five minutes on two CPU cores.
+# The embedded default: from random initialisation on drawn images, in five minutes on two CPU
+# cores.
 _base_ = [
     '../_base_/models/dab_detr_small.py',
     '../_base_/datasets/shapes_detection.py',

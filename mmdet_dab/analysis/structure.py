@@ -40,8 +40,8 @@ class Part:
         parameters: elements; what several parts share counts for the first of them.
         settings: what its config states beside its parts.
         parts: its own, in the order of the config.
-        handed_down: where a value was stated that the part did not state itself, such as ``'model'``
-            -> those values by name.
+        handed_down: where a value was stated that the part did not state itself, such as
+            ``'model'`` -> those values by name.
         defaults: of the arguments of its class.
     """
 

@@ -17,7 +17,7 @@ SLACK = 1 << 20
 
 
 def check_archive(path: Path) -> None:
-    """Refuse a compressed bomb, and one whose parts lie over one another, before anything is unpacked.
+    """Refuse a compressed bomb, or one whose parts overlap, before anything is unpacked.
 
     Raises:
         CheckpointError: what is inside is larger than the file.

@@ -10,19 +10,28 @@ from mmdet_dab.checkpoints.authors import AUTHORS
 from mmdet_dab.checkpoints.authors_deformable import AUTHORS_DEFORMABLE
 from mmdet_dab.checkpoints.detrex import DETREX
 from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
-from mmdet_dab.checkpoints.layout import Layout
+from mmdet_dab.checkpoints.layout import Layout, Pairs
 from mmdet_dab.checkpoints.mmdet import MMDET, MMDET_CONDITIONAL_DETR, MMDET_DETR
 from mmdet_dab.checkpoints.unwrap import without_prefix
 from mmdet_dab.errors import CheckpointError, listed
 
 PARTS = ('backbone', 'neck', 'tokenizer', 'encoder', 'query_generator', 'decoder', 'bbox_head')
+#: Names of tensors in earlier checkpoints -> their names now.
+EARLIER: Pairs = tuple(
+    (f'decoder.positional_query.{before}', f'decoder.positional_query.{now}')
+    for before, now in (
+        ('content_scale', 'position_scale'),
+        ('layer_scale', 'position_scale.factors'),
+        ('reference_size', 'size_modulation.reference_size'),
+    )
+)
 #: Our own layout, so that what was trained here can be converted for others.
 OURS = Layout(
     name='mmdet_dab',
     source='this project',
     # In every detector of ours; a DETR, for example, has no anchors.
     marks=('bbox_head.box_branches.0.layers.0.weight',),
-    pairs=tuple((part, part) for part in PARTS),
+    pairs=(*EARLIER, *((part, part) for part in PARTS)),
     anchors='',
 )
 LAYOUTS = (

@@ -1,7 +1,7 @@
 """Run one of mmdet's own tools with the parts of this package.
 
-Such as analysis_tools/confusion_matrix.py. Without a compiled mmcv those tools work only where mmdet_dab is imported
-first, which this does.
+Such as analysis_tools/confusion_matrix.py. Without a compiled mmcv those tools work only where
+mmdet_dab is imported first, which this does.
 """
 
 from __future__ import annotations

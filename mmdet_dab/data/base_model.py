@@ -15,6 +15,7 @@ from mmdet_dab.checkpoints.class_rows import class_tensors
 from mmdet_dab.checkpoints.known_layouts import OURS
 from mmdet_dab.config import build_detector
 from mmdet_dab.errors import DataError, listed
+from mmdet_dab.models.layers import current_names
 
 #: The small model from random weights, and all that its training run needs.
 FROM_SCRATCH = ('_base_/recipes/from_scratch.py',)
@@ -114,7 +115,7 @@ def _model(configs: Path, bases: Sequence[str], num_queries: int | None = None) 
 
 def _misfit(model: nn.Module, state: dict[str, Tensor]) -> str:
     """What is missing or of another shape; class rows are matched when they are loaded."""
-    own = model.state_dict()
+    own, state = model.state_dict(), current_names(model, state)
     matched = set(class_tensors(model))
     missing = [name for name in own if name not in state and not name.endswith('num_batches_tracked')]
     foreign = [name for name in state if name not in own]

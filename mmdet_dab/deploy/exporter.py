@@ -1,4 +1,5 @@
-"""From a config and a checkpoint to one file that runs without them: any batch, any size and padding.
+"""From a config and a checkpoint to one file that runs without them: any batch, any size and
+padding.
 
 The file is compared with the detector before it gets its name: one that differs is not left behind.
 """
@@ -107,7 +108,8 @@ def check(request: Request) -> None:
 
 
 def preprocessing_of(cfg: Config) -> dict[str, Any]:
-    """What the test pipeline and the data preprocessor of a config do, as facts of :class:`Metadata`.
+    """What the test pipeline and the data preprocessor of a config do, as facts of
+    :class:`Metadata`.
 
     Raises:
         ConfigError: a step of the pipeline has no equal in the runtime; names it.
@@ -189,7 +191,8 @@ def traced(program: nn.Module, kind: torch.dtype) -> Any:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Without what torch's exporter logs of torchvision, which nothing here needs, and of itself."""
+    """Without what torch's exporter logs of torchvision, which nothing here needs, and of
+    itself."""
     log = logging.getLogger('torch.onnx')
     level = log.level
     log.setLevel(logging.ERROR)

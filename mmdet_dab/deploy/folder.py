@@ -1,4 +1,5 @@
-"""Many images through an exported detector: files in, images with boxes and one file of results out."""
+"""Many images through an exported detector: files in, images with boxes and one file of results
+out."""
 
 from __future__ import annotations
 
@@ -138,7 +139,8 @@ def write_csv(folder: Path, rows: Sequence[tuple[Path, tuple[int, int], Detectio
 
 
 def write_coco(folder: Path, rows: Sequence[tuple[Path, tuple[int, int], Detections]]) -> Path:
-    """Results as COCO has them: image_id is the place in the list from 1 on, category_id the label from 1 on."""
+    """Results as COCO has them: image_id is the place in the list from 1 on, category_id the label
+    from 1 on."""
     path = folder / 'detections.coco.json'
     results = []
     for number, (name, _, found) in enumerate(rows, start=1):

@@ -57,7 +57,8 @@ class Metadata:
     version: int = VERSION
 
     def to_json(self) -> str:
-        """One line of JSON; what is not ASCII is escaped, so that no runtime has to guess an encoding."""
+        """One line of JSON; what is not ASCII is escaped, so that no runtime has to guess an
+        encoding."""
         return json.dumps(asdict(self))
 
     @classmethod

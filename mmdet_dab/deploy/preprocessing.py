@@ -1,4 +1,5 @@
-"""From an image to the input of an exported detector: what the config's test pipeline does, in numpy.
+"""From an image to the input of an exported detector: what the config's test pipeline does, in
+numpy.
 
 Equal to mmdet's pipeline where OpenCV is installed. With Pillow alone, JPEG decoders and the
 rounding of the resize may differ by a level of 255.

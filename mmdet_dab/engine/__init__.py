@@ -1,14 +1,12 @@
-"""A training run that can be stopped by anything at any moment, and goes on as if nothing had happened."""
+"""A training run that can be stopped at any moment, and goes on as if nothing had happened."""
 
 from mmdet_dab.engine.files import damage, latest_checkpoint
 from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.engine.loops import ResumableEpochLoop, ResumableIterLoop
-from mmdet_dab.engine.param_groups import MergedGroupsConstructor
 from mmdet_dab.engine.samplers import AspectRatioBatches, ResumableBatches
 
 __all__ = [
     'AspectRatioBatches',
-    'MergedGroupsConstructor',
     'ResumableBatches',
     'ResumableEpochLoop',
     'ResumableIterLoop',

@@ -54,7 +54,9 @@ def _to_disk(path: Path) -> None:
 
 
 def save_whole(runner: Runner, folder: str, name: str, backend_args: dict | None = None, **options: Any) -> None:
-    """Let the Runner save a checkpoint, whole or not at all. All processes call it; the first one saves.
+    """Let the Runner save a checkpoint, whole or not at all.
+
+    All processes call it; the first one saves.
 
     Args:
         runner: saves its model and what else is asked for.
@@ -96,9 +98,10 @@ def note_last(work_dir: str, checkpoint: str) -> None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file as a file, or None: it is cut off, or its content was changed.
+    """What is wrong with a checkpoint file as a file, or None: it is cut off, or was changed.
 
-    Every part of a file of ``torch.save`` carries a checksum, which PyTorch itself does not look at.
+    Every part of a file of ``torch.save`` carries a checksum, which PyTorch itself does not
+    look at.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -126,7 +129,7 @@ def latest_checkpoint(work_dir: str | Path, say: Callable[[str], None] = print) 
 
 
 def _candidates(folder: Path) -> Iterator[Path]:
-    """Checkpoints to try: the one that was noted last, and then the others of its folder, newest first."""
+    """Checkpoints to try: the one that was noted last, and then the others, newest first."""
     try:
         noted = Path((folder / LAST).read_text().strip())
     except (OSError, ValueError):

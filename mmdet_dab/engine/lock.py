@@ -14,7 +14,8 @@ from typing import Any
 
 from mmdet_dab.errors import UserError
 
-#: In the work directory; names the process that trains there. It may stay behind: the lock on it is what counts.
+#: In the work directory; names the process that trains there. It may stay behind: the lock on it
+#: is what counts.
 LOCK = 'training.lock'
 #: What file systems answer that know no locks.
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -24,8 +25,9 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 def work_dir_lock(work_dir: str | Path) -> Iterator[None]:
     """Keep other training runs out of ``work_dir``, on this machine and on others that share it.
 
-    The operating system holds the lock for this process, and gives it back however the process ends.
-    On file systems without locks, the file names the process, which is looked for on this machine.
+    The operating system holds the lock for this process, and gives it back however the process
+    ends. On file systems without locks, the file names the process, which is looked for on this
+    machine.
     Call it in the first process of a training run (rank 0) only.
 
     Raises:
@@ -34,7 +36,8 @@ def work_dir_lock(work_dir: str | Path) -> Iterator[None]:
     folder = Path(work_dir)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    # Not closed before the end: closing any handle of the file in this process would give the lock back.
+    # Not closed before the end: closing any handle of the file in this process would give the lock
+    # back.
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
@@ -58,7 +61,7 @@ def work_dir_lock(work_dir: str | Path) -> Iterator[None]:
 
 
 def _owner(handle: int) -> dict[str, Any]:
-    """What the file says of the process that wrote it last; empty where it ended, or the file is damaged."""
+    """What the file says of the process that wrote it last; empty where that has ended."""
     try:
         owner = json.loads(os.pread(handle, 1000, 0))
     except ValueError:
@@ -67,12 +70,12 @@ def _owner(handle: int) -> dict[str, Any]:
 
 
 def _is_alive(owner: dict[str, Any]) -> bool:
-    """Whether the process runs on this machine; of other machines nobody can tell, and they count as ended."""
+    """Whether the process runs on this machine; those of other machines count as ended."""
     return owner.get('host') == socket.gethostname() and owner.get('started') == _start_of(owner.get('pid'))
 
 
 def _start_of(pid: Any) -> str | None:
-    """When a process was started, in the kernel's ticks, so that a later one of the same number is another."""
+    """When a process was started, in the kernel's ticks; a later one of its number has another."""
     try:
         return Path(f'/proc/{int(pid)}/stat').read_text().rpartition(')')[2].split()[19]
     except (OSError, ValueError, TypeError, IndexError):

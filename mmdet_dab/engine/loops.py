@@ -1,9 +1,9 @@
 """Training loops that know their place: a run that goes on continues as if it had never stopped.
 
-They do what MMEngine's loops of similar names do, and besides: go on in the middle of an epoch without
-loading what was trained on; make up for a validation that was cut off; seed every step, so that
-its random numbers (denoising, dropout, augmentation) depend on the step alone; save and end when asked
-to by a signal.
+They do what MMEngine's loops of similar names do, and besides: go on in the middle of an epoch
+without loading what was trained on; make up for a validation that was cut off; seed every step, so
+that its random numbers (denoising, dropout, augmentation) depend on the step alone; save and end
+when asked to by a signal.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Place:
         return (model.module if is_model_wrapper(model) else model).named_parameters()
 
     def _begin(self) -> bool:
-        """Start, and put back what a checkpoint has brought; whether a validation has to be made up for."""
+        """Start, and put back what a checkpoint has brought; whether it awaits a validation."""
         hub = self.runner.message_hub
         numbers = {key: hub.get_info(key) for key in ('epoch', 'iter')}
         self.runner.call_hook('before_train')
@@ -170,7 +170,8 @@ class Place:
             loop.run()
             self.validated = True
         except CutOff:
-            # MMEngine validates with the averaged weights in the model, and those of the training in the average.
+            # MMEngine validates with the averaged weights in the model, and those of the training
+            # in the average.
             for hook in self.runner.hooks:
                 if isinstance(hook, EMAHook):
                     hook._swap_ema_parameters()
@@ -226,7 +227,8 @@ class ResumableEpochLoop(Place, EpochBasedTrainLoop):
     Args:
         runner: the Runner.
         dataloader: config of the loader.
-        **kwargs: ``max_epochs``, ``val_begin``, ``val_interval`` and ``dynamic_intervals`` as there.
+        **kwargs: ``max_epochs``, ``val_begin``, ``val_interval`` and ``dynamic_intervals`` as
+            there.
     """
 
     def __init__(self, runner: Runner, dataloader: Any, **kwargs: Any) -> None:

@@ -63,8 +63,8 @@ class ResumableBatches(BatchSampler):
         Args:
             seed: of the training run; part of the keys.
             epoch: from 0 on.
-            batch: the first one of the epoch that is given, from 0 on; where ``endless``, it may lie
-                in a later epoch.
+            batch: the first one of the epoch that is given, from 0 on; where ``endless``, it may
+                lie in a later epoch.
         """
         self._seed, self._epoch, self._first = seed, epoch, batch
 

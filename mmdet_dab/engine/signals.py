@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
@@ -14,12 +15,16 @@ import torch
 from mmengine.dist import all_reduce, get_world_size
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: Seconds that a worker lives on after a SIGTERM to all processes of a job: its main process needs it to end the step.
+#: Seconds that a worker lives on after a SIGTERM to all processes of a job: its main process needs
+#: it to end the step.
 WORKER_GRACE = 60
+#: Seconds within which a repeated signal is the same request: torchrun and Slurm pass on what a
+#: process has had already.
+SAME_REQUEST = 2.0
 
 
 class Stopped(SystemExit):
-    """The training run was asked to stop, and has saved; the exit code is 128 + the signal's number."""
+    """The training run was asked to stop, and has saved; the exit code is 128 + the signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -33,6 +38,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received = 0
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
@@ -47,8 +53,10 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
-            os._exit(128 + number)
-        self.received = number
+            if time.monotonic() - self._since > SAME_REQUEST:
+                os._exit(128 + number)
+            return
+        self.received, self._since = number, time.monotonic()
         if os.environ.get('RANK', '0') == '0':
             name = signal.Signals(number).name
             text = f'{name}: the training run stops and saves after this step; a second signal stops it at once\n'
@@ -57,7 +65,7 @@ class StopSignals:
                 os.write(2, text.encode())
 
     def on_any_process(self) -> int:
-        """The number of the signal that one process or more have received; 0 for none. All processes call it."""
+        """The signal that one process or more have received; 0 for none. All processes call it."""
         if get_world_size() == 1:
             return self.received
         received = torch.tensor(self.received)

@@ -59,7 +59,7 @@ def disarm(checkpoint: Any, folders: Sequence[str]) -> None:
 
 
 def inside(path: Any, folders: Sequence[str]) -> str | None:
-    """The best checkpoint of that name in one of ``folders``, or None where there is none or it has another name."""
+    """The best checkpoint of that name in one of ``folders``; None where there is none."""
     name = re.split(r'[/\\]', path)[-1] if isinstance(path, str) else ''
     if not BEST.fullmatch(name):
         return None
@@ -136,7 +136,8 @@ def _check_tensors(key: str, loaded: Any, own: Mapping[str, Tensor]) -> None:
         for name in own
         if name not in missing and loaded[name].shape != own[name].shape
     ]
-    # Parts rename tensors of older checkpoints as they load them: then the same shapes are on both sides.
+    # Parts rename tensors of older checkpoints as they load them: then the same shapes are on both
+    # sides.
     if sorted(own[name].shape for name in missing) == sorted(getattr(loaded[name], 'shape', ()) for name in unknown):
         missing, unknown = [], []
     for names, what in ((missing, 'lacks'), (differing, 'has in another shape'), (unknown, 'has besides')):
@@ -151,7 +152,8 @@ def check_optimizer(state: Any, wrapper: Any, model: nn.Module) -> None:
     """Refuse the state of another optimizer before it reaches this one.
 
     Args:
-        state: ``checkpoint['optimizer']``; flags in it, such as ``fused``, are replaced by those of the config.
+        state: ``checkpoint['optimizer']``; flags in it, such as ``fused``, are replaced by those of
+            the config.
         wrapper: MMEngine's wrapper of the optimizer. Several optimizers are left to MMEngine.
         model: names the parameters in messages.
 

@@ -1,6 +1,6 @@
 """Why a training does not learn: one function for each cause, from recorded steps to a message.
 
-The thresholds lie between the values of healthy and of broken training runs (docs/own_data.md has
+The thresholds lie between the values of healthy and of broken training runs (docs/studies.md has
 the figures).
 """
 

@@ -1,4 +1,4 @@
-"""What a training run takes from a checkpoint, what it puts into one, and what it says when the config has changed."""
+"""What a training run takes from a checkpoint, and what it puts into one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PATIENCE = ('best_score', 'wait_count')
 class ResumeHook(Hook):
     """Guards what comes from a checkpoint, and carries what MMEngine leaves out of one.
 
-    From every checkpoint it takes what would be run or deleted. One that a training run goes on from
-    must be of the same model and optimizer. Where data, processes or the length of the training run
-    have changed, it says what that does.
+    It takes out of every checkpoint what would be run or deleted. One that a training run goes on
+    from must be of the same model and optimizer. Where data, processes or the length of the
+    training run have changed, it says what that does.
 
     Args:
         refit_schedule: put the learning rate where the schedule of the config has it; False goes on
@@ -79,6 +79,11 @@ class ResumeHook(Hook):
         """Say what the changes since the checkpoint do; refit the schedule where that is asked for."""
         if not self._resumed:
             return
+        if not isinstance(runner.train_loop, Place):
+            runner.logger.warning(
+                f'{type(runner.train_loop).__name__} starts again at the beginning of an epoch or with other random '
+                "numbers: train_cfg.type='ResumableEpochLoop' or 'ResumableIterLoop' goes on exactly"
+            )
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             key, done, total = 'max_iters', runner.iter, runner.max_iters
         else:
@@ -128,7 +133,7 @@ class ResumeHook(Hook):
             )
 
     def _check_classes(self, runner: Runner, meta: Mapping[str, Any]) -> None:
-        """Other classes are for ``load_from``: the optimizer's state belongs to those of the checkpoint."""
+        """Other classes are for ``load_from``: the optimizer belongs to those of the checkpoint."""
         before = (meta.get('dataset_meta') or {}).get('classes')
         now = getattr(runner.train_dataloader.dataset, 'metainfo', {}).get('classes')
         if before is not None and now is not None and tuple(before) != tuple(now):

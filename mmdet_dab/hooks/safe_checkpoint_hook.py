@@ -1,4 +1,4 @@
-"""Checkpoints that are written whole or not at all, and outlive the ones after them until those are there."""
+"""Checkpoints that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from mmdet_dab.registry import HOOKS
 class SafeCheckpointHook(CheckpointHook):
     """MMEngine's ``CheckpointHook``, with its arguments, for machines that may stop at any moment.
 
-    A file appears under its name when it is on the disk; only then ``last_checkpoint`` names it, and
-    only then older ones go. After a validation the checkpoint of the same step is written once more,
-    with the best score in it, so that a training run which goes on from it does not validate again.
+    A file appears under its name when it is on the disk; only then ``last_checkpoint`` names it,
+    and only then older ones go. After a validation the checkpoint of the same step is written once
+    more, with the best score in it, so that a training run which goes on from it does not validate
+    again.
 
     Raises:
         CheckpointError: a checkpoint could not be written (disk full); earlier ones are untouched.
@@ -36,10 +37,11 @@ class SafeCheckpointHook(CheckpointHook):
     _saved_at: int | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Find the folder, take up the best score of a checkpoint, and clear away what a kill left half done."""
+        """Find folder and best score, and clear away what a kill left half done."""
         super().before_train(runner)
         self._training = True
-        # A training run that was killed behind its last checkpoint, before it was validated or published.
+        # A training run that was killed behind its last checkpoint, before it was validated or
+        # published.
         last = self._path(runner.epoch if self.by_epoch else runner.iter)
         if runner.iter > 0 and self.file_backend.isfile(last):
             self.last_ckpt, self._saved_at = last, runner.iter
@@ -108,7 +110,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        """Write the checkpoint with the best score, and then remove the one that was the best before."""
+        """Write the checkpoint with the best score, and then remove the best one before it."""
         if not self.save_best:
             return
         if 'auto' in self.key_indicators:

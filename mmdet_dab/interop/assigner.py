@@ -20,8 +20,8 @@ class MatcherAssigner(BaseAssigner):
     Our own head does without it, and matches all layers and images at once.
 
     Args:
-        matcher: config of the matcher. Costs of the same kind and weight give the same assignment as mmdet's
-            ``HungarianAssigner``.
+        matcher: config of the matcher. Costs of the same kind and weight give the same assignment
+            as mmdet's ``HungarianAssigner``.
     """
 
     def __init__(self, matcher: dict) -> None:
@@ -38,14 +38,15 @@ class MatcherAssigner(BaseAssigner):
         """Assign objects to queries one to one.
 
         Args:
-            pred_instances: ``scores`` (N, C), which in mmdet's DETRs are logits, and ``bboxes`` (N, 4) x1 y1 x2 y2
-                in pixels.
+            pred_instances: ``scores`` (N, C), which in mmdet's DETRs are logits, and ``bboxes`` (N,
+                4) x1 y1 x2 y2 in pixels.
             gt_instances: ``labels`` (T,) and ``bboxes`` (T, 4) x1 y1 x2 y2 in pixels.
             img_meta: with ``img_shape`` (h, w) in pixels.
             kwargs: nothing of mmdet's DETRs.
 
         Returns:
-            ``gt_inds`` (N,) with the object's index from 1 on, 0 for background; ``labels`` (N,), -1 for background.
+            ``gt_inds`` (N,) with the object's index from 1 on, 0 for background; ``labels`` (N,),
+            -1 for background.
 
         Raises:
             ValueError: a prediction is not finite, or ``img_meta`` is missing.

@@ -1,4 +1,5 @@
-"""mmdet's DETRs with parts of ours: mmdet's config goes in as it is, and any part of it may name a type.
+"""mmdet's DETRs with parts of ours: mmdet's config goes in as it is, and any part of it may name a
+type.
 
 A part that names none is mmdet's own class, as in mmdet's detector (``mmdet_stacks.py``,
 ``mmdet_queries.py``, ``mmdet_heads.py``).
@@ -60,15 +61,19 @@ def width_of(neck: dict) -> int:
 class MixedDETR(RenamedTensors, ComposedDETR):
     """mmdet's ``DETR``, in which every part can be exchanged by config.
 
-    Without any exchange it computes what mmdet's detector computes, and it reads mmdet's checkpoints.
+    Without any exchange it computes what mmdet's detector computes, and it reads mmdet's
+    checkpoints.
 
     Args:
         backbone: config, as in mmdet.
-        neck: config, as in mmdet; its ``out_channels`` are the width of mmdet's queries and of the tokenizer.
+        neck: config, as in mmdet; its ``out_channels`` are the width of mmdet's queries and of the
+            tokenizer.
         encoder: arguments of mmdet's encoder, or the config of a part with ``type``.
         decoder: arguments of mmdet's decoder, or the config of a part with ``type``.
-        bbox_head: config of a head of mmdet's DETRs, or of a part such as ``mmdet_dab.SetPredictionHead``.
-        positional_encoding: arguments of mmdet's ``SinePositionalEncoding``, or the config of a part with ``type``.
+        bbox_head: config of a head of mmdet's DETRs, or of a part such as
+            ``mmdet_dab.SetPredictionHead``.
+        positional_encoding: arguments of mmdet's ``SinePositionalEncoding``, or the config of a
+            part with ``type``.
         num_queries: of mmdet's own queries; a ``query_generator`` states its own.
         query_generator: config of a part in the place of mmdet's queries, or None.
         tokenizer: config of a part in the place of the ordinary one, or None.
@@ -143,7 +148,8 @@ class MixedDETR(RenamedTensors, ComposedDETR):
 
 @MODELS.register_module()
 class MixedConditionalDETR(MixedDETR):
-    """mmdet's ``ConditionalDETR``, in which every part can be exchanged by config; see :class:`MixedDETR`."""
+    """mmdet's ``ConditionalDETR``, in which every part can be exchanged by config; see
+    :class:`MixedDETR`."""
 
     decoder_type = 'mmdet_dab.MMDetConditionalDecoder'
 
@@ -154,14 +160,16 @@ class MixedDeformableDETR(MixedDETR):
 
     Args:
         num_feature_levels: feature maps of the neck.
-        with_box_refine: give mmdet's head a box branch for every layer, as a decoder that moves its anchors wants.
-            mmdet's own decoder with refinement makes boxes of points on its way, which no part of ours does.
+        with_box_refine: give mmdet's head a box branch for every layer, as a decoder that moves its
+            anchors wants. mmdet's own decoder with refinement makes boxes of points on its way,
+            which no part of ours does.
         as_two_stage: must be False: no part takes queries from the encoder.
         dn_cfg: of mmdet's DINO; must be None. Here denoising is a ``query_generator``.
         kwargs: see :class:`MixedDETR`.
 
     Raises:
-        ValueError: two stages, DINO's denoising, or refinement by mmdet's own decoder; or parts contradict one another.
+        ValueError: two stages, DINO's denoising, or refinement by mmdet's own decoder; or parts
+            contradict one another.
     """
 
     encoder_type = 'mmdet_dab.MMDetDeformableEncoder'

@@ -47,7 +47,8 @@ class HeadAdapter(RenamedTensors, BaseModule):
         )
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:
-        """ΔA of one layer: (B, N, D) -> (B, N, 4), by the branch with which the head predicts boxes.
+        """ΔA of one layer: (B, N, D) -> (B, N, 4), by the branch with which the head predicts
+        boxes.
 
         Raises:
             ValueError: the head measures boxes from nothing, or from points that stay.
@@ -63,7 +64,8 @@ class HeadAdapter(RenamedTensors, BaseModule):
         return ()
 
     def forward(self, output: DecoderOutput) -> tuple[Tensor, Tensor]:
-        """Logits (L, B, N, C), with one more for background in a softmax, and boxes (L, B, N, 4) cx cy w h in 0..1."""
+        """Logits (L, B, N, C), with one more for background in a softmax, and boxes (L, B, N, 4) cx
+        cy w h in 0..1."""
         return self.head(*self.inputs(output))
 
     def loss(self, output: DecoderOutput, data_samples: SampleList) -> dict[str, Tensor]:

@@ -14,7 +14,8 @@ from mmdet_dab.registry import MODELS
 
 @MODELS.register_module()
 class MMDetPointQueryGenerator(BaseModule):
-    """The queries of mmdet's ``DeformableDETR``: learned content and position, a point linear in the position.
+    """The queries of mmdet's ``DeformableDETR``: learned content and position, a point linear in
+    the position.
 
     Args:
         num_queries: N.

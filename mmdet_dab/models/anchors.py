@@ -37,7 +37,7 @@ class NormalAnchors:
     """The released initialisation: N(0, 1) before the sigmoid, for all four coordinates.
 
     Most anchors then lie in the middle of the image and are half as large as it. COCO's 50
-    epochs get over that; small data sets do not.
+    epochs get over that; small datasets do not.
     """
 
     def __call__(self, num_queries: int) -> Tensor:
@@ -83,7 +83,8 @@ class GridAnchors:
 
 
 def grid(num_points: int) -> Tensor:
-    """(N, 2) points x y in 0..1, row by row; rows differ by at most one point, so that none is left over."""
+    """(N, 2) points x y in 0..1, row by row; rows differ by at most one point, so that none is left
+    over."""
     num_rows = max(1, round(math.sqrt(num_points)))
     points = []
     for row in range(num_rows):
@@ -95,11 +96,13 @@ def grid(num_points: int) -> Tensor:
 
 @TASK_UTILS.register_module()
 class BoxAnchors:
-    """Anchors that know the objects of the training set before the first step: their sizes, or places as well.
+    """Anchors that know the objects of the training set before the first step: their sizes, or
+    places as well.
 
-    ``AnchorsFromDataHook`` reads the boxes when a training run starts, and calls :meth:`from_boxes`.
-    The checkpoint holds the anchors, so that a trained model needs no data. Clusters are found by
-    k-means with a seed of its own: the same data gives the same anchors on every process.
+    ``AnchorsFromDataHook`` reads the boxes when a training run starts, and calls
+    :meth:`from_boxes`. The checkpoint holds the anchors, so that a trained model needs no data.
+    Clusters are found by k-means with a seed of its own: the same data gives the same anchors on
+    every process.
 
     Args:
         centers: ``'grid'``: a grid over the whole image; sizes are clustered, and scattered on it,
@@ -124,7 +127,8 @@ class BoxAnchors:
         self.centers, self.num_sizes, self.max_images, self.seed = centers, num_sizes, max_images, seed
 
     def __call__(self, num_queries: int) -> Tensor:
-        """(N, 4) logits for as long as no boxes are known: a grid, sizes N(0, 1) before the sigmoid."""
+        """(N, 4) logits for as long as no boxes are known: a grid, sizes N(0, 1) before the
+        sigmoid."""
         return GridAnchors()(num_queries)
 
     def from_boxes(self, boxes: np.ndarray, num_queries: int) -> Tensor:
@@ -155,10 +159,12 @@ class BoxAnchors:
 
 
 def clusters(boxes: np.ndarray, number: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cluster boxes (n, 4) or sizes (n, 2); sizes by their logarithm, since 1 and 2 differ as much as 10 and 20.
+    """Cluster boxes (n, 4) or sizes (n, 2); sizes by their logarithm, since 1 and 2 differ as much
+    as 10 and 20.
 
     Returns:
-        (K, …) the middle of every cluster and (K,) how many are in it; K is less than ``number`` where fewer differ.
+        (K, …) the middle of every cluster and (K,) how many are in it; K is less than ``number``
+        where fewer differ.
     """
     points = boxes.copy()
     points[:, -2:] = np.log(points[:, -2:])

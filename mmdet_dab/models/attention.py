@@ -93,7 +93,8 @@ class MultiHeadAttention(BaseModule):
 
 
 class PlacedAttention(MultiHeadAttention):
-    """What DETR's attentions share: position is added to the content of query and key, and not to that of value."""
+    """What DETR's attentions share: position is added to the content of query and key, and not to
+    that of value."""
 
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
@@ -104,14 +105,16 @@ class PlacedAttention(MultiHeadAttention):
         self.value = nn.Linear(embed_dims, embed_dims)
 
     def reset_projections(self) -> None:
-        """Xavier as for one (3D, D) matrix, which is how ``nn.MultiheadAttention`` holds these three."""
+        """Xavier as for one (3D, D) matrix, which is how ``nn.MultiheadAttention`` holds these
+        three."""
         super().reset_projections()
         xavier_matrices(self.query, self.key, self.value, gain=0.5**0.5)
         for linear in (self.query, self.key, self.value):
             nn.init.zeros_(linear.bias)
 
     def attend_placed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, N, D), (B, S, D) and (B, S, D) before projection, mask as in :meth:`attend` -> (B, N, D)."""
+        """(B, N, D), (B, S, D) and (B, S, D) before projection, mask as in :meth:`attend` -> (B, N,
+        D)."""
         query, key = project(self.query, query), project(self.key, key)
         return self.attend(self.split(query), self.split(key), self.split(self.value(value)), mask)
 
@@ -143,7 +146,8 @@ class CellSelfAttention(PlacedAttention):
 
 @MODELS.register_module()
 class QuerySelfAttention(PlacedAttention):
-    """Self-attention of the decoder without a projection for each term: Q = K = C + P, V = C (as in DETR)."""
+    """Self-attention of the decoder without a projection for each term: Q = K = C + P, V = C (as in
+    DETR)."""
 
     own_facts = Contract(place='decoder self-attention')
 
@@ -164,7 +168,8 @@ class QuerySelfAttention(PlacedAttention):
 
 @MODELS.register_module()
 class QueryCrossAttention(PlacedAttention):
-    """Cross-attention of the decoder with one projection of content and position: Q = C + P, K = F + P_F (DETR)."""
+    """Cross-attention of the decoder with one projection of content and position: Q = C + P, K = F
+    + P_F (DETR)."""
 
     own_facts = Contract(place='decoder cross-attention', sine_code=False)
 
@@ -186,7 +191,8 @@ class QueryCrossAttention(PlacedAttention):
 
 @MODELS.register_module()
 class ConditionalSelfAttention(MultiHeadAttention):
-    """Self-attention of the decoder: Q = K = C + P, V = C, with a projection for each term (eq. 3)."""
+    """Self-attention of the decoder: Q = K = C + P, V = C, with a projection for each term (eq.
+    3)."""
 
     own_facts = Contract(place='decoder self-attention')
 
@@ -218,7 +224,8 @@ class ConditionalSelfAttention(MultiHeadAttention):
 
 @MODELS.register_module()
 class ConditionalCrossAttention(MultiHeadAttention):
-    """Cross-attention of the decoder: Q = [C ; PE(x, y)·scale], K = [F ; PE(x_F, y_F)], V = F (eq. 4).
+    """Cross-attention of the decoder: Q = [C ; PE(x, y)·scale], K = [F ; PE(x_F, y_F)], V = F (eq.
+    4).
 
     Content and position are set side by side in every head, so that their dot products add up
     without cross terms: what is looked for, and where.

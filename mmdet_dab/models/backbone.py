@@ -1,4 +1,5 @@
-"""What DAB-DETR needs of a backbone beside mmdet's ResNet: DC5's dilation, and a batch norm that never trains."""
+"""What DAB-DETR needs of a backbone beside mmdet's ResNet: DC5's dilation, and a batch norm that
+never trains."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ from mmdet_dab.registry import MODELS
 
 @MODELS.register_module()
 class DilatedResNet(ResNet):
-    """mmdet's ResNet, but the first block of a dilated stage keeps the dilation of the stage before.
+    """mmdet's ResNet, but the first block of a dilated stage keeps the dilation of the stage
+    before.
 
-    DC5 takes the stride of 2 out of the last stage and dilates its convolutions instead, so that they
-    see as far as before. The first block's 3×3 convolution did the striding: it saw cells that were not
-    strided yet, and in torchvision it goes on without dilation; the blocks after it are dilated. mmdet's
-    ResNet dilates the first block too, which moves the logits of the released weights by 3e-2.
+    DC5 takes the stride of 2 out of the last stage and dilates its convolutions instead, so that
+    they see as far as before. The first block's 3×3 convolution did the striding: it saw cells that
+    were not strided yet, and in torchvision it goes on without dilation; the blocks after it are
+    dilated. mmdet's ResNet dilates the first block too, which moves the logits of the released
+    weights by 3e-2.
 
     Args:
         kwargs: of mmdet's ResNet; ``strides=(1, 2, 2, 1), dilations=(1, 1, 1, 2)`` for DC5.
@@ -52,9 +55,11 @@ class DilatedResNet(ResNet):
 class FrozenBatchNorm(nn.BatchNorm2d):
     """Batch norm with fixed statistics and weights, in training too: x · scale + shift.
 
-    Computes what ``dict(type='BN', requires_grad=False)`` with ``norm_eval=True`` computes, and has the same tensors
-    in the state dict. But as nothing of it is trained, its input need not be kept for the backward pass: that
-    is half of what a ResNet keeps. For a backbone's ``norm_cfg``, with ``requires_grad=False``.
+    Computes what ``dict(type='BN', requires_grad=False)`` with ``norm_eval=True`` computes, and has
+    the same tensors
+    in the state dict. But as nothing of it is trained, its input need not be kept for the backward
+    pass: that is half of what a ResNet keeps. For a backbone's ``norm_cfg``, with
+    ``requires_grad=False``.
 
     Raises:
         RuntimeError: in the forward pass, when its weights are to be trained.

@@ -1,4 +1,5 @@
-"""How logits tell the class of a query: each for itself (sigmoid), or all against one another (softmax).
+"""How logits tell the class of a query: each for itself (sigmoid), or all against one another
+(softmax).
 
 Labels are 0..C − 1, and C for background.
 """
@@ -43,7 +44,8 @@ class ClassScores(nn.Module):
         self.contract = Contract(class_scores=self.kind, num_classes=num_classes)
 
     def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Logits (L, B, N, num_logits) and labels (L, B, N) -> (L,), summed over images and queries."""
+        """Logits (L, B, N, num_logits) and labels (L, B, N) -> (L,), summed over images and
+        queries."""
         raise NotImplementedError
 
     def weight(self, num_objects: float, num_queries: int) -> float:
@@ -57,7 +59,8 @@ class ClassScores(nn.Module):
 
 @MODELS.register_module()
 class SigmoidScores(ClassScores):
-    """A logit for each of C classes, as for the focal loss: background is where none of them is high.
+    """A logit for each of C classes, as for the focal loss: background is where none of them is
+    high.
 
     The loss is summed and divided by the objects. The best are pairs of query and class.
 
@@ -75,7 +78,8 @@ class SigmoidScores(ClassScores):
         self.initial_bias = -math.log((1 - prior) / prior)
 
     def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Logits (L, B, N, C) and labels (L, B, N) -> (L,), summed over images, queries and classes.
+        """Logits (L, B, N, C) and labels (L, B, N) -> (L,), summed over images, queries and
+        classes.
 
         ``quality`` (L, B, N), the IoU of matched boxes, is for a criterion that takes it.
         """
@@ -93,14 +97,16 @@ class SigmoidScores(ClassScores):
         return num_objects
 
     def best(self, logits: Tensor, at_most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, labels and queries (B, K) of the best pairs of query and class: logits (B, N, C)."""
+        """Scores, labels and queries (B, K) of the best pairs of query and class: logits (B, N,
+        C)."""
         scores, index = logits.sigmoid().flatten(1).topk(min(at_most, logits[0].numel()))
         return scores, index % self.num_classes, index // self.num_classes
 
 
 @MODELS.register_module()
 class SoftmaxScores(ClassScores):
-    """A logit for each of C classes and a last one for background, which add up to probability 1 (DETR).
+    """A logit for each of C classes and a last one for background, which add up to probability 1
+    (DETR).
 
     The loss is the mean over queries by weight. The best are queries, each with its best class.
 
@@ -119,7 +125,8 @@ class SoftmaxScores(ClassScores):
         self.background_weight = background_weight
 
     def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
-        """Logits (L, B, N, C + 1) and labels (L, B, N) -> (L,), summed over images and queries by weight."""
+        """Logits (L, B, N, C + 1) and labels (L, B, N) -> (L,), summed over images and queries by
+        weight."""
         weight = torch.where(labels == self.num_classes, self.background_weight, 1.0)
         loss = criterion(logits.flatten(0, 2), labels.flatten(), weight.flatten(), reduction_override='none')
         return loss.view_as(labels).sum(dim=(1, 2))

@@ -59,7 +59,8 @@ class DecoderLayer(BaseModule):
             position: the positional queries of this layer.
             anchors: (B, N, 4 or 2) in 0..1, where the queries look.
             tokens: the encoded image.
-            mask: (N, N) or (B, 1, N, N) bool for self-attention, True where a query must not look, or None.
+            mask: (N, N) or (B, 1, N, N) bool for self-attention, True where a query must not look,
+                or None.
 
         Returns:
             (B, N, D), the new content.

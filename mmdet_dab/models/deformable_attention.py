@@ -1,10 +1,12 @@
 """Deformable attention: a query looks at a few points around its reference, on every feature level.
 
-After Deformable DETR (Zhu et al., ICLR 2021, arXiv:2010.04159, section 4.1 and eq. 3): where to look and how much
-each point counts are linear in the query; there are no keys. In DAB-Deformable-DETR the references of the decoder
-are the anchors, and their width and height set how far its points may lie (Deformable DETR, section A.4).
+After Deformable DETR (Zhu et al., ICLR 2021, arXiv:2010.04159, section 4.1 and eq. 3): where to
+look and how much each point counts are linear in the query; there are no keys. In
+DAB-Deformable-DETR the references of the decoder are the anchors, and their width and height set
+how far its points may lie (Deformable DETR, section A.4).
 
-The sampling itself is mmcv's compiled operation where that is present, else PyTorch's ``grid_sample``.
+The sampling itself is mmcv's compiled operation where that is present, else PyTorch's
+``grid_sample``.
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ def sample_levels(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
         weights: (B, N, H, V, P).
 
     Returns:
-        (B, N, H·E). All of it is float32 or float64: half precision cannot tell points within a cell apart.
+        (B, N, H·E). All of it is float32 or float64: half precision cannot tell points within a
+        cell apart.
     """
     sample = sample_compiled if compiled_operation_serves(value) else sample_grid
     return sample(value, shapes, locations, weights)
 
 
 def compiled_operation_serves(value: Tensor) -> bool:
-    """Whether mmcv's compiled operation is there, and compiled for the device of ``value`` (it needs a GPU)."""
+    """Whether mmcv's compiled operation is there, and compiled for the device of ``value`` (it
+    needs a GPU)."""
     if not (value.is_cuda and compat.has_compiled_operations()):
         return False
     from mmcv.ops import get_compiling_cuda_version
@@ -86,7 +90,8 @@ def sample_compiled(value: Tensor, shapes: Shapes, locations: Tensor, weights: T
 
 
 def head_directions(num_heads: int) -> Tensor:
-    """(H, 2) unit vectors x, y, head h in direction h · 360° / H, stretched to the border of a square."""
+    """(H, 2) unit vectors x, y, head h in direction h · 360° / H, stretched to the border of a
+    square."""
     angle = torch.arange(num_heads) * (2 * math.pi / num_heads)
     direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
     return direction / direction.abs().amax(-1, keepdim=True)
@@ -137,7 +142,8 @@ class DeformableAttention(BaseModule):
         self.out = nn.Linear(embed_dims, embed_dims)
 
     def init_weights(self) -> None:
-        """Every head starts in a direction of its own, its points at 1, 2, … P, all of equal weight."""
+        """Every head starts in a direction of its own, its points at 1, 2, … P, all of equal
+        weight."""
         for linear in (self.sampling_offsets, self.attention_weights):
             nn.init.zeros_(linear.weight)
         nn.init.zeros_(self.attention_weights.bias)
@@ -179,7 +185,8 @@ class DeformableAttention(BaseModule):
 
 @MODELS.register_module()
 class DeformableCellAttention(DeformableAttention):
-    """Self-attention of the encoder: a cell looks around its own place, on every level; an offset of 1 is a cell."""
+    """Self-attention of the encoder: a cell looks around its own place, on every level; an offset
+    of 1 is a cell."""
 
     own_facts = Contract(place='encoder self-attention')
 
@@ -204,8 +211,8 @@ class DeformableCellAttention(DeformableAttention):
 class DeformableCrossAttention(DeformableAttention):
     """Cross-attention of the decoder: a query, C + P, looks around its anchor.
 
-    An offset of P (the number of points) reaches the border of the anchor box, so that the points of a
-    head start evenly spread between its centre and its border. Takes the same arguments as
+    An offset of P (the number of points) reaches the border of the anchor box, so that the points
+    of a head start evenly spread between its centre and its border. Takes the same arguments as
     :class:`DeformableAttention`.
     """
 

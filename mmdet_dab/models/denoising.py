@@ -1,6 +1,7 @@
-"""Queries made of noised truth, beside those that are matched.
+"""Queries made of noised ground truth, beside those that are matched.
 
-After DN-DETR: Accelerate DETR Training by Introducing Query DeNoising (Li et al., CVPR 2022, arXiv:2203.01305).
+After DN-DETR: Accelerate DETR Training by Introducing Query DeNoising (Li et al., CVPR 2022,
+arXiv:2203.01305).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from mmdet_dab.models.matcher import Targets, ground_truth_of
 from mmdet_dab.models.structures import Denoising, ImageTokens, Queries
 from mmdet_dab.registry import MODELS
 
-#: Noised coordinates stay this far from 0 and 1, as σ⁻¹ leaves them in the released code; no anchor is without size.
+#: Noised coordinates stay this far from 0 and 1, as σ⁻¹ leaves them in the released code; no anchor
+#: is without size.
 EPS = 1e-3
 
 
@@ -38,7 +40,8 @@ def noised_boxes(boxes: Tensor, center_noise: float, size_noise: float) -> Tenso
 
     Args:
         boxes: (..., 4) cx cy w h in 0..1.
-        center_noise: λ1: |Δx| < λ1·w/2 and |Δy| < λ1·h/2, so that below 1 the centre stays inside the box.
+        center_noise: λ1: |Δx| < λ1·w/2 and |Δy| < λ1·h/2, so that below 1 the centre stays inside
+            the box.
         size_noise: λ2: w and h times 1 − λ2 to 1 + λ2.
 
     Returns:
@@ -57,9 +60,10 @@ def slots_of(targets: Targets) -> Tensor:
 
 
 def denoising_mask(num_matching: int, objects: Tensor, num_groups: int) -> Tensor:
-    """Who must not look at whom: the matching part at no truth, a group at no other group, nobody at padding.
+    """Who must not look at whom: the matching part at no ground truth, a group at no other group,
+    nobody at padding.
 
-    Denoising queries do look at the matching part, which knows nothing of the truth.
+    Denoising queries do look at the matching part, which knows nothing of the ground truth.
 
     Args:
         num_matching: N queries, which come first; G groups of M follow.
@@ -67,7 +71,8 @@ def denoising_mask(num_matching: int, objects: Tensor, num_groups: int) -> Tenso
         num_groups: G.
 
     Returns:
-        (B, 1, N + G·M, N + G·M) bool, True where the query of the row must not look at that of the column.
+        (B, 1, N + G·M, N + G·M) bool, True where the query of the row must not look at that of the
+        column.
     """
     batch, most = objects.shape
     groups = torch.arange(num_groups, device=objects.device).repeat_interleave(most)
@@ -79,29 +84,34 @@ def denoising_mask(num_matching: int, objects: Tensor, num_groups: int) -> Tenso
 
 @MODELS.register_module()
 class DenoisingQueryGenerator(BaseModule):
-    """In training, adds noised truth to the queries of another generator; at test time there is only that one.
+    """In training, adds noised ground truth to the queries of another generator; at test time there
+    is only that one.
 
-    Every group holds each object of an image once: content is the embedding of its noised label, the anchor its
-    noised box. The head lets them answer for the object that they come from, without matching. They follow the
-    matching queries; the groups of an image with fewer objects than the fullest one of the batch are padded.
+    Every group holds each object of an image once: content is the embedding of its noised label,
+    the anchor its noised box. The head lets them answer for the object that they come from, without
+    matching. They follow the matching queries; the groups of an image with fewer objects than the
+    fullest one of the batch are padded.
 
     What differs from the released code, and why:
 
-    - There, content is a label embedding of D − 1 channels and an indicator (1 on denoising queries, 0 on
-      matching ones), and the matching queries' label is an extra class "unknown". Here the embedding has all D
-      channels, and the matching queries keep the content that the wrapped generator gives them. So any generator can be
-      wrapped, 0 groups are exactly the model without denoising, and what is trained is, at test time, exactly the
+    - There, content is a label embedding of D − 1 channels and an indicator (1 on denoising
+      queries, 0 on matching ones), and the matching queries' label is an extra class "unknown".
+      Here the embedding has all D channels, and the matching queries keep the content that the
+      wrapped generator gives them. So any generator can be wrapped, 0 groups are exactly the model
+      without denoising, and what is trained is, at test time, exactly the
       wrapped model. Nothing is lost: D free channels can hold an indicator, and "unknown" is
-      one learned content for all matching queries, which is ``AnchorQueryGenerator(num_patterns=1)``.
-    - There, padding is visible to its group, so that an image's losses depend on the number of objects in the
-      others. Here nobody looks at it.
-    - There, each process divides its denoising losses by its own objects. Here, as all losses, by their mean over
-      the processes.
+      one learned content for all matching queries, which is
+      ``AnchorQueryGenerator(num_patterns=1)``.
+    - There, padding is visible to its group, so that an image's losses depend on the number of
+      objects in the others. Here nobody looks at it.
+    - There, each process divides its denoising losses by its own objects. Here, as all losses, by
+      their mean over the processes.
 
     Args:
         generator: config of a query generator with 4-D anchors.
         num_classes: C; one row of the label embedding for each.
-        num_groups: G, how often each object is noised (paper: 5; AP 42.2, 43.4, 44.1 with 0, 1, 5). 0: no denoising.
+        num_groups: G, how often each object is noised (paper: 5; AP 42.2, 43.4, 44.1 with 0, 1, 5).
+            0: no denoising.
         center_noise: λ1, see :func:`noised_boxes`.
         size_noise: λ2, see :func:`noised_boxes`.
         label_noise: γ, see :func:`noised_labels`.
@@ -142,7 +152,8 @@ class DenoisingQueryGenerator(BaseModule):
         anchor_dims = contract_of(self.generator).anchor_dims
         fits = anchor_dims in (4, None) or num_groups == 0
         require(name, 'generator.anchor_dims', anchor_dims, fits, '4: the noised boxes have a width and a height')
-        # Made after the generator, and only if it is used: so 0 groups start from the same random numbers as none.
+        # Made after the generator, and only if it is used: so 0 groups start from the same random
+        # numbers as none.
         self.label_embedding = nn.Parameter(torch.randn(num_classes, embed_dims)) if num_groups else None
 
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
@@ -150,12 +161,13 @@ class DenoisingQueryGenerator(BaseModule):
 
         Args:
             tokens: the encoded images.
-            data_samples: the truth in training, or None: then, as with 0 groups, the queries are those of the
-                wrapped generator.
+            data_samples: the ground truth in training, or None: then, as with 0 groups, the queries
+                are those of the wrapped generator.
 
         Returns:
-            content (B, N + G·M, D) and anchors (B, N + G·M, 4) for N matching queries and at most M objects in a
-            image, with attention mask and ``denoising``. Without any object in the batch M is 0.
+            content (B, N + G·M, D) and anchors (B, N + G·M, 4) for N matching queries and at most M
+            objects in an image, with attention mask and ``denoising``. Without any object in the
+            batch M is 0.
 
         Raises:
             ValueError: the queries of the wrapped generator have no anchors, or denoise already.

@@ -82,7 +82,8 @@ class ComposedDETR(BaseDetector):
         check_contracts(self, parts['neck'])
 
     def extract_feat(self, batch_inputs: Tensor, padding: Tensor | None = None) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) normalised images, and their padding for backbones that mask it -> maps (B, D, h, w)."""
+        """(B, 3, H, W) normalised images, and their padding for backbones that mask it -> maps (B,
+        D, h, w)."""
         if contract_of(self.backbone).masks_padding:
             return self.neck(self.backbone(batch_inputs, padding))
         return self.neck(self.backbone(batch_inputs))
@@ -95,7 +96,8 @@ class ComposedDETR(BaseDetector):
     def decode_padded(
         self, batch_inputs: Tensor, padding: Tensor | None, ground_truth: SampleList | None = None
     ) -> DecoderOutput:
-        """The same with what is padding, (B, H, W) bool or None, and ground truth for denoising, if any."""
+        """The same with what is padding, (B, H, W) bool or None, and ground truth for denoising, if
+        any."""
         features = self.extract_feat(batch_inputs, padding)
         tokens = self.encoder(self.tokenizer(features, padding, self.positional_encoder))
         queries = self.query_generator(tokens, ground_truth)
@@ -113,5 +115,6 @@ class ComposedDETR(BaseDetector):
         )
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None) -> tuple[Tensor, Tensor]:
-        """``mode='tensor'``: logits (L, B, N, C) and boxes (L, B, N, 4) cx cy w h in 0..1 of all layers."""
+        """``mode='tensor'``: logits (L, B, N, C) and boxes (L, B, N, 4) cx cy w h in 0..1 of all
+        layers."""
         return self.bbox_head(self.decode(batch_inputs, batch_data_samples))

@@ -117,10 +117,11 @@ class InvertedResidual(nn.Module):
         self.drop_path = drop_path if self.residual else 0.0
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W'); the depthwise convolution sees zeros on ``padding``."""
+        """(B, C, H, W), and (B, 1, H, W) with 1 on padding, which gives zeros -> (B, C', H',
+        W')."""
         y = x if self.expand is None else self.expand(x)
         if padding is not None:
-            y = y.masked_fill(padding, 0)
+            y = y.masked_fill(padding > 0, 0)
         y = self.project(self.depthwise(y))
         if not self.residual:
             return y
@@ -146,7 +147,8 @@ class EfficientNetLite(BaseModule):
     Args:
         arch: 0, 1 or 2.
         out_indices: of the feature maps, counted as in mmdet's ResNet: 0 to 3 have strides 4,
-            8, 16, 32. Stages after the last one are not built. Their widths are in ``out_channels``.
+            8, 16, 32. Stages after the last one are not built. Their widths are in
+            ``out_channels``.
         frozen_stages: the stem and so many stages are not trained; −1 trains the stem, too.
         norm_cfg: the default never trains, and keeps little for the backward pass. To train norms,
             use ``dict(type='BN', requires_grad=True)``. ``eps`` is 1e-3 and ``momentum`` is 0.01
@@ -240,8 +242,8 @@ class EfficientNetLite(BaseModule):
             maps (B, C, ceil(H / stride), ceil(W / stride)), of which cells on padding mean nothing.
         """
         if padding is not None:
-            padding = padding[:, None]
-            x = x.masked_fill(padding, 0)
+            padding = padding[:, None].to(x.dtype)
+            x = x.masked_fill(padding > 0, 0)
         x, padding = self.stem(x), _strided(padding, 2)
         maps = []
         for index, stage in enumerate(self.stages):
@@ -269,8 +271,11 @@ class EfficientNetLite(BaseModule):
 
 
 def _strided(padding: Tensor | None, stride: int) -> Tensor | None:
-    """Padding after a strided convolution: cell i stands at cell stride · i of the map before."""
-    return padding if padding is None or stride == 1 else padding[..., ::stride, ::stride]
+    """Padding after a strided convolution: cell i stands at cell stride · i of the map before.
+
+    Pooled, not sliced: then torch.export sees that it stays as large as the map at every size.
+    """
+    return padding if padding is None or stride == 1 else F.max_pool2d(padding, 1, stride)
 
 
 def _rows(arch: int) -> list[list[Stage]]:

@@ -27,7 +27,8 @@ def branches(branch: nn.Module, number: int) -> nn.ModuleList:
 
 
 def apply_branches(branches: Iterable, states: Tensor, layers: Sequence[int]) -> Tensor:
-    """The branch of every layer, or the one that all layers share, on the states (L, B, N, D) of ``layers``."""
+    """The branch of every layer, or the one that all layers share, on the states (L, B, N, D) of
+    ``layers``."""
     choices = list(branches)
     if len(choices) == 1:
         return choices[0](states)
@@ -125,7 +126,8 @@ class SetPredictionHead(BaseModule):
         super().init_weights()
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:
-        """ΔA = MLP_box(content) of one layer: (B, N, D) -> (B, N, 4). The decoder moves its anchors by it."""
+        """ΔA = MLP_box(content) of one layer: (B, N, D) -> (B, N, 4). The decoder moves its anchors
+        by it."""
         return self.box_branches[layer if len(self.box_branches) > 1 else 0](content)
 
     def forward(self, output: DecoderOutput, layers: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -136,7 +138,8 @@ class SetPredictionHead(BaseModule):
             layers: which layers; all of them by default.
 
         Returns:
-            logits (L, B, N, C), or (L, B, N, C + 1) with background last, and boxes (L, B, N, 4) cx cy w h in 0..1.
+            logits (L, B, N, C), or (L, B, N, C + 1) with background last, and boxes (L, B, N, 4) cx
+            cy w h in 0..1.
         """
         known = output.queries.denoising
         matching = slice(None if known is None else known.num_matching)
@@ -144,7 +147,8 @@ class SetPredictionHead(BaseModule):
         return self._answers(output.states[layers, :, matching], output.references[layers, :, matching], indices)
 
     def _answers(self, states: Tensor, references: Tensor, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Logits and boxes of the states (L, B, N, D) of the layers ``indices``, measured from ``references``."""
+        """Logits and boxes of the states (L, B, N, D) of the layers ``indices``, measured from
+        ``references``."""
         logits = apply_branches(self.class_branches or [self.class_branch], states, indices)
         offsets = apply_branches(self.box_branches, states, indices)
         # Of 2-D anchors only x and y are measured from the reference, without anchors nothing is.
@@ -153,7 +157,8 @@ class SetPredictionHead(BaseModule):
         return logits, torch.cat((placed, free.float()), dim=-1).sigmoid()
 
     def loss(self, output: DecoderOutput, data_samples: SampleList) -> dict[str, Tensor]:
-        """Losses of all layers, named as in mmdet: ``loss_cls`` of the last, ``d0.loss_cls`` … before it.
+        """Losses of all layers, named as in mmdet: ``loss_cls`` of the last, ``d0.loss_cls`` …
+        before it.
 
         Args:
             output: of the decoder.
@@ -177,7 +182,8 @@ class SetPredictionHead(BaseModule):
 
     def _terms(self, logits: Tensor, boxes: Tensor, targets: Targets, matches: Matches) -> dict[str, Tensor]:
         """(L,) each: summed over queries, divided by the matched objects."""
-        # Mean over processes, so that their averaged gradient is that of one process with the whole batch.
+        # Mean over processes, so that their averaged gradient is that of one process with the whole
+        # batch.
         matched = len(matches.layer) / len(logits)
         weight = self.class_scores.weight(matched, logits[0, ..., 0].numel())
         class_total, num_objects = reduce_mean(boxes.new_tensor([weight, matched])).clamp(min=1)
@@ -185,7 +191,8 @@ class SetPredictionHead(BaseModule):
         return {'loss_cls': self._class_loss(logits, boxes, targets, matches) / class_total} | terms
 
     def _denoising_terms(self, output: DecoderOutput, known: Denoising) -> dict[str, Tensor]:
-        """(L,) each: the terms of the denoising queries, which need no matching (DN-DETR, "Denoising").
+        """(L,) each: the terms of the denoising queries, which need no matching (DN-DETR,
+        "Denoising").
 
         The K of the batch are taken as one image, in which query k answers for object k.
         """
@@ -207,7 +214,8 @@ class SetPredictionHead(BaseModule):
 
     @staticmethod
     def _quality(boxes: Tensor, targets: Targets, matches: Matches) -> Tensor:
-        """(L, B, N): IoU of a matched query's box with its object, without gradient; 0 for all others."""
+        """(L, B, N): IoU of a matched query's box with its object, without gradient; 0 for all
+        others."""
         matched = (matches.layer, matches.image, matches.query)
         found, truth = boxes.detach()[matched], targets.boxes[matches.image, matches.target]
         iou = bbox_overlaps(bbox_cxcywh_to_xyxy(found), bbox_cxcywh_to_xyxy(truth), is_aligned=True)

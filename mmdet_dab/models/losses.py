@@ -1,4 +1,5 @@
-"""The focal loss (Lin et al., ICCV 2017, eq. 5) of many logits, of which nearly all are background."""
+"""The focal loss (Lin et al., ICCV 2017, eq. 5) of many logits, of which nearly all are
+background."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ def background_loss(logits: Tensor, balance: float, gamma: float, slope: Tensor 
         logits: (R, K).
         balance: b.
         gamma: γ.
-        slope: (R, K), where to write the derivative, b · s^γ (s + γ (1 − s) · −log(1 − s)); may be ``logits``.
+        slope: (R, K), where to write the derivative, b · s^γ (s + γ (1 − s) · −log(1 − s)); may be
+            ``logits``.
             None: nobody asks for it.
 
     Returns:
@@ -46,10 +48,12 @@ class _Focal(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float, differentiate: bool) -> Tensor:
         rows, columns = (labels < logits.size(-1)).nonzero(as_tuple=True)
         objects = (rows, columns, labels[rows, columns])
-        # All as background, but for the logit of an object's own class: at −∞ loss and slope are zero.
+        # All as background, but for the logit of an object's own class: at −∞ loss and slope are
+        # zero.
         slope = logits.index_put(objects, logits.new_tensor(-torch.inf))
         loss = logits.new_zeros(len(logits))
-        # A GPU takes all at once; a CPU a piece at a time, whose intermediate results stay in its caches.
+        # A GPU takes all at once; a CPU a piece at a time, whose intermediate results stay in its
+        # caches.
         flat = slope.flatten(1)
         width = flat.size(1) if logits.is_cuda else PIECE // max(1, len(flat))
         for piece in flat.split(max(1, width), dim=1):
@@ -90,7 +94,8 @@ def focal_loss(logits: Tensor, targets: Tensor, alpha: float, gamma: float) -> T
 class SigmoidFocalLoss(nn.Module):
     """The focal loss of set prediction: mmdet's ``FocalLoss`` in a fraction of the time on a CPU.
 
-    It may stand in mmdet's heads, which call it as they call mmdet's. Our head calls :meth:`row_sums`.
+    It may stand in mmdet's heads, which call it as they call mmdet's. Our head calls
+    :meth:`row_sums`.
 
     Args:
         alpha: balance of positives, in 0..1.
@@ -112,7 +117,8 @@ class SigmoidFocalLoss(nn.Module):
         self.alpha, self.gamma, self.reduction, self.loss_weight = alpha, gamma, reduction, loss_weight
 
     def row_sums(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits (L, N, C) and labels (L, N) long, C for background -> (L,), summed over queries and classes."""
+        """Logits (L, N, C) and labels (L, N) long, C for background -> (L,), summed over queries
+        and classes."""
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
         differentiate = exact.requires_grad and torch.is_grad_enabled()
         return _Focal.apply(exact, labels, self.alpha, self.gamma, differentiate) * self.loss_weight

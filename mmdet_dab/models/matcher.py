@@ -1,7 +1,7 @@
 """Set matching: which query answers for which object (DETR, section 3.1).
 
-All layers at once, and on a GPU all images: the costs are computed in one go, brought to the CPU in one
-transfer, and solved there by scipy.
+All layers at once, and on a GPU all images: the costs are computed in one go, brought to the CPU in
+one transfer, and solved there by scipy.
 """
 
 from __future__ import annotations
@@ -78,13 +78,15 @@ def in_parts_of_image(boxes: Tensor, img_shape: Sequence[int]) -> Tensor:
 
 
 def ground_truth_of(data_samples: SampleList) -> Targets:
-    """The objects of a batch, from ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and ``img_shape``."""
+    """The objects of a batch, from ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and
+    ``img_shape``."""
     labels = [sample.gt_instances.labels for sample in data_samples]
     boxes = [in_parts_of_image(get_box_tensor(sample.gt_instances.bboxes), sample.img_shape) for sample in data_samples]
     return pad_targets(labels, boxes)
 
 
-# Costs are computed object by object, (L, B, M, N): a row of N queries is long, and scipy wants it that way, too.
+# Costs are computed object by object, (L, B, M, N): a row of N queries is long, and scipy wants it
+# that way, too.
 
 
 def of_labels(scores: Tensor, labels: Tensor) -> Tensor:
@@ -126,7 +128,8 @@ class FocalCost(nn.Module):
 
 @TASK_UTILS.register_module()
 class ClassificationCost(nn.Module):
-    """Minus the probability of the object's class among all classes and background (DETR, section 3.1).
+    """Minus the probability of the object's class among all classes and background (DETR, section
+    3.1).
 
     Args:
         weight: of this term (DETR: 1).
@@ -184,7 +187,8 @@ class GIoUCost(nn.Module):
         for centre, size, true_centre, true_size in ((x, w, true_x, true_w), (y, h, true_y, true_h)):
             end = torch.minimum(centre + size / 2, true_centre + true_size / 2)
             overlap = end.sub_(torch.maximum(centre - size / 2, true_centre - true_size / 2))
-            # What both cover from end to end is their lengths less the overlap, or plus the gap between them.
+            # What both cover from end to end is their lengths less the overlap, or plus the gap
+            # between them.
             hulls.append((size + true_size).sub_(overlap))
             overlaps.append(overlap.clamp_(min=0))
         inside, hull = overlaps[0].mul_(overlaps[1]), hulls[0].mul_(hulls[1]).clamp_(min=EPS)
@@ -206,7 +210,8 @@ class HungarianMatcher(nn.Module):
         if not costs:
             raise ValueError(f'{type(self).__name__}: costs is empty: name at least one term')
         super().__init__()
-        # Modules without parameters, so that they are seen wherever the parts of a model are listed.
+        # Modules without parameters, so that they are seen wherever the parts of a model are
+        # listed.
         self.costs = nn.ModuleList(TASK_UTILS.build(cost) for cost in costs)
 
     @torch.no_grad()
@@ -247,8 +252,8 @@ class HungarianMatcher(nn.Module):
     def _costs(self, logits: Tensor, boxes: Tensor, targets: Targets) -> list[Tensor]:
         """The cost of every image, (L, N, T) with its T objects, on the CPU.
 
-        A GPU computes all images in one go, with one transfer. A CPU takes them one by one, which spares the
-        padding and fits its caches.
+        A GPU computes all images in one go, with one transfer. A CPU takes them one by one, which
+        spares the padding and fits its caches.
         """
         if boxes.is_cuda:
             cost = self._cost(logits, boxes, targets).cpu()

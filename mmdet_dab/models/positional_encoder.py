@@ -1,4 +1,5 @@
-"""One sine code for cells of the feature map and for anchor boxes (paper, section 4.1 and eq. 2, 6).
+"""One sine code for cells of the feature map and for anchor boxes (paper, section 4.1 and eq. 2,
+6).
 
 Cells and anchors get the *same kind* of encoding, so that the dot product of PE(x, y) of an anchor
 with PE(x, y) of a cell falls off smoothly with their distance: a soft pooling of the anchor's
@@ -42,13 +43,15 @@ class SinePositionalEncoder(nn.Module):
 
     Args:
         embed_dims: width D of the code of a cell, and of the (y, x) of a box; a multiple of 4.
-        temperature: of the code of cells, and of boxes too unless ``box_temperature`` says otherwise.
+        temperature: of the code of cells, and of boxes too unless ``box_temperature`` says
+            otherwise.
         box_temperature: of the code of boxes. The released weights were trained with 10000 here and
-            20 for cells, which the authors called a bug (their issue 21); the paper has 20 for both.
+            20 for cells, which the authors called a bug (their issue 21); the paper has 20 for
+            both.
         scale: angle of coordinate 1, in radians.
         eps: keeps the normalisation of cells finite (released code: 1e-6).
-        offset: in cells, taken off a cell's count: 0 puts a cell at its far end (DETR, DAB-DETR), 0.5 at its
-            centre (Deformable DETR).
+        offset: in cells, taken off a cell's count: 0 puts a cell at its far end (DETR, DAB-DETR),
+            0.5 at its centre (Deformable DETR).
     """
 
     def __init__(

@@ -194,7 +194,8 @@ class LearnedPositionalQuery(nn.Module):
 
 @MODELS.register_module()
 class ConditionalPositionalQuery(ScaledPositionalQuery):
-    """The positional queries of Conditional DETR: what was learned, and PE(point) · MLP(C) (eq. 3 to 5 there).
+    """The positional queries of Conditional DETR: what was learned, and PE(point) · MLP(C) (eq. 3
+    to 5 there).
 
     Args:
         position_scale: config of what PE(point) is multiplied by (``position_scale.py``); None:

@@ -1,6 +1,7 @@
 """Where queries come from: learned 4-D anchors, the paper's dynamic anchor boxes (section 3).
 
-And what came before them: learned positions (DETR), and points predicted from these (Conditional DETR).
+And what came before them: learned positions (DETR), and points predicted from these (Conditional
+DETR).
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class AnchorQueryGenerator(BaseModule):
         anchor_dims: 4 for boxes, 2 for points.
         num_patterns: learned content embeddings, each combined with every anchor, pattern-major
             (after Anchor DETR; the paper's models marked * have 3). 0: none.
-        learned_content: give every anchor a content of its own (DAB-Deformable-DETR), to which a pattern
-            is added; without, content starts at zero.
+        learned_content: give every anchor a content of its own (DAB-Deformable-DETR), to which a
+            pattern is added; without, content starts at zero.
         fixed_centers: keep x and y as they were initialised. They are a buffer then, so that
             neither gradient nor weight decay can move them, unlike in the released code, where
             ``weight.data[:, :2].requires_grad = False`` has no effect.
@@ -86,7 +87,7 @@ class AnchorQueryGenerator(BaseModule):
 
         Args:
             tokens: the encoded images; these queries depend on their number only.
-            data_samples: the truth in training; not used by these queries.
+            data_samples: the ground truth in training; not used by these queries.
 
         Returns:
             content (B, N, D) and anchors (B, N, anchor_dims).
@@ -102,7 +103,8 @@ class AnchorQueryGenerator(BaseModule):
 
 @MODELS.register_module()
 class LearnedQueryGenerator(BaseModule):
-    """Content that is zero, and a learned position for every query, which means no place in the image (DETR).
+    """Content that is zero, and a learned position for every query, which means no place in the
+    image (DETR).
 
     Args:
         num_queries: N.
@@ -124,7 +126,7 @@ class LearnedQueryGenerator(BaseModule):
 
         Args:
             tokens: the encoded images; these queries depend on their number only.
-            data_samples: the truth in training; not used by these queries.
+            data_samples: the ground truth in training; not used by these queries.
 
         Returns:
             content and position (B, N, D).
@@ -135,7 +137,8 @@ class LearnedQueryGenerator(BaseModule):
 
 @MODELS.register_module()
 class PredictedPointQueryGenerator(LearnedQueryGenerator):
-    """Learned positions, from each of which a point is predicted: σ(MLP(position)) (Conditional DETR, section 3.3).
+    """Learned positions, from each of which a point is predicted: σ(MLP(position)) (Conditional
+    DETR, section 3.3).
 
     Args:
         num_queries: N.
@@ -159,6 +162,7 @@ class PredictedPointQueryGenerator(LearnedQueryGenerator):
         return self.point(self.position).float().sigmoid()
 
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
-        """Make the queries of a batch: content and position (B, N, D), and anchors (B, N, 2); see the base."""
+        """Make the queries of a batch: content and position (B, N, D), and anchors (B, N, 2); see
+        the base."""
         queries = super().forward(tokens, data_samples)
         return replace(queries, anchors=self.anchors().expand(queries.content.size(0), -1, -1))

@@ -12,7 +12,8 @@ from mmdet_dab.registry import MODELS, TASK_UTILS
 
 @MODELS.register_module()
 class BestPredictions(nn.Module):
-    """The best pairs of query and class (with a softmax: the best queries, each with its best class).
+    """The best pairs of query and class (with a softmax: the best queries, each with its best
+    class).
 
     Args:
         max_per_img: how many, at most.

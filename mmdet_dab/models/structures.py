@@ -19,7 +19,8 @@ class PositionalEncoder(Protocol):
         """(B, H, W) bool, True on padding -> (B, H, W, D)."""
 
     def boxes(self, anchors: Tensor) -> Tensor:
-        """(..., 4) cx cy w h or (..., 2) cx cy in 0..1 -> (..., 2D) or (..., D); the first D as for cells."""
+        """(..., 4) cx cy w h or (..., 2) cx cy in 0..1 -> (..., 2D) or (..., D); the first D as for
+        cells."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class ImageTokens:
             anchors: (B, N, 4) boxes or (B, N, 2) points, in parts of the images.
 
         Returns:
-            (B, N, V, 4 or 2), in parts of each padded level: x and w times its valid ratio in x, y and h
-            times that in y.
+            (B, N, V, 4 or 2), in parts of each padded level: x and w times its valid ratio in x, y
+            and h times that in y.
         """
         ratios = self.valid_ratios.repeat(1, 1, anchors.size(-1) // 2)  # (x, y) -> (x, y, x, y) for boxes
         return anchors[:, :, None] * ratios[:, None]
@@ -56,7 +57,8 @@ class ImageTokens:
 
 @dataclass(frozen=True)
 class Denoising:
-    """Queries that were made of the truth and know their object; K of them in the batch, padding left out.
+    """Queries that were made of the ground truth and know their object; K of them in the batch,
+    padding left out.
 
     Attributes:
         num_matching: the first of the N queries, which are matched; all others denoise.
@@ -81,8 +83,8 @@ class Queries:
         content: (B, N, D).
         anchors: (B, N, 4) boxes or (B, N, 2) points in 0..1, or None for queries without anchors.
         position: (B, N, D) learned positions for decoders without anchors, or None.
-        attention_mask: (N, N), or (B, 1, N, N) for a mask of every image, bool, True where a query (row) must
-            not look (column), or None.
+        attention_mask: (N, N), or (B, 1, N, N) for a mask of every image, bool, True where a query
+            (row) must not look (column), or None.
         denoising: what the head has to know of denoising queries, or None.
         groups: the matching queries are so many groups of equal size, one after another, each of
             which is matched by itself.
@@ -111,10 +113,11 @@ class QueryPosition(NamedTuple):
     """The two positional queries of a decoder layer.
 
     Attributes:
-        learned: (B, N, D), P = MLP(PE(anchor)), or learned as it is; added to the content in self-attention.
+        learned: (B, N, D), P = MLP(PE(anchor)), or learned as it is; added to the content in
+            self-attention.
         sine: (B, N, D), the scaled and modulated PE(x, y); set beside the content in
-            cross-attention, where its dot product with a cell's position is the soft region. For queries
-            without anchors ``learned`` once more.
+            cross-attention, where its dot product with a cell's position is the soft region. For
+            queries without anchors ``learned`` once more.
     """
 
     learned: Tensor

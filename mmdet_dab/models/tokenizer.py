@@ -37,13 +37,15 @@ def canvas_padding(data_samples: SampleList | None, batch_inputs: Tensor) -> Ten
 
 @MODELS.register_module()
 class ImageTokenizer(BaseModule):
-    """Flattens feature maps into :class:`ImageTokens`, with the position and the padding of each cell.
+    """Flattens feature maps into :class:`ImageTokens`, with the position and the padding of each
+    cell.
 
     Args:
         embed_dims: width D of the feature maps.
         num_levels: how many feature maps; with more than one, each gets a learned embedding
             that is added to the position of its cells (Deformable DETR, section 4.1).
-        levels: which of the neck's maps, by their index; None takes all of them, which must be ``num_levels``.
+        levels: which of the neck's maps, by their index; None takes all of them, which must be
+            ``num_levels``.
         init_cfg: see mmengine's BaseModule.
     """
 
@@ -74,7 +76,8 @@ class ImageTokenizer(BaseModule):
 
         Args:
             features: maps (B, D, H, W), as many as ``num_levels``, or more with ``levels``.
-            padding: (B, H, W) bool in pixels of the batch, True on padding; None for a batch without.
+            padding: (B, H, W) bool in pixels of the batch, True on padding; None for a batch
+                without.
             positional_encoder: gives ``cells(padding)``.
 
         Raises:

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmdet_dab import preflight
 from mmdet_dab.checkpoints import CheckpointError, load_weights, resolve_weights
 from mmdet_dab.checkpoints.hub import Address
-from tests.helpers.huggingface import build_ours, build_theirs, outputs
+from mmdet_dab.config import build
+from tests.helpers import tiny
+from tests.helpers.huggingface import THEIR_WAY, build_ours, build_theirs, outputs
 
 REPOSITORY = 'someone/dab-detr-tiny'
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
@@ -72,6 +76,19 @@ def test_mmengine_takes_the_address_wherever_it_takes_a_checkpoint(cache: Cache)
     checkpoint = CheckpointLoader.load_checkpoint(f'hf://{REPOSITORY}', map_location='cpu')
     counters = {name for name in build_ours().state_dict() if name.endswith('num_batches_tracked')}
     assert checkpoint['state_dict'].keys() == build_ours().state_dict().keys() - counters
+
+
+def test_a_detector_is_built_with_weights_by_their_address(cache: Cache):
+    theirs = save_theirs(cache.snapshot())
+    detector = build(Config(dict(model=tiny.tiny_config(**THEIR_WAY))), f'hf://{REPOSITORY}')
+    assert tuple(detector.dataset_meta['classes']) == CLASSES
+    for found, expected in outputs(detector, theirs):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_what_is_missing_on_the_hub_is_found_before_work(cache: Cache):
+    with pytest.raises(CheckpointError, match='hf://nobody/nothing'):
+        preflight.check_checkpoint('hf://nobody/nothing')
 
 
 @pytest.mark.parametrize('address', [f'hf://{REPOSITORY}@v2', f'hf://{REPOSITORY}@{COMMIT}'])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmdet_dab.checkpoints import CheckpointError, load_weights, match_weights, read_weights, recognise
 from mmdet_dab.checkpoints.authors import AUTHORS
+from mmdet_dab.checkpoints.known_layouts import OURS
 from mmdet_dab.checkpoints.unwrap import stored_weights, without_prefix
 from tests.helpers import tiny
 from tests.helpers.golden import GoldenCase
@@ -73,7 +74,8 @@ def test_too_few_of_the_names_are_no_reason():
     ],
 )
 def test_released_names_are_recognised_behind_a_wrapper(tmp_path: Path, wrap):
-    released = GoldenCase.load('dab_detr_r50').checkpoint()['model']
+    names = GoldenCase.load('dab_detr_r50').spec['parameters']
+    released = {name: torch.zeros(1) for name in names}
     torch.save(wrap(released), tmp_path / 'a.pth')
     weights, _ = read_weights(tmp_path / 'a.pth')
     assert weights.keys() == released.keys()
@@ -143,3 +145,4 @@ def test_names_of_earlier_checkpoints_are_known(trained):
     }
     assert before.keys() != state.keys()
     assert match_weights(trained, {'state_dict': before}, whole=True).keys() == state.keys()
+    assert OURS.convert(before).state.keys() == state.keys()

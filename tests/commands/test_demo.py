@@ -1,15 +1,13 @@
-"""``make demo``, cut short: pictures, curve and figures; resumed after an interruption; said to be done."""
+"""``make demo``, cut short: images, curve and figures; resumed after an interruption; said to be done."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import cv2
 import pytest
 
-from tests.helpers.paths import ROOT
+from tests.helpers.commands import run_command
 
 
 @pytest.fixture(scope='module')
@@ -27,8 +25,7 @@ def demo(work_dir, iterations):
         'default_hooks.checkpoint.interval=2',
         'default_hooks.logger.interval=1',
     ]
-    command = [sys.executable, 'tools/demo.py', '--work-dir', str(work_dir), '--pictures=4', '--cfg-options', *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = run_command('demo', '--work-dir', work_dir, '--images=4', '--cfg-options', *options, cwd=work_dir)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import cv2
@@ -11,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet_dab import cli
 from mmdet_dab.checkpoints.loading import read_checkpoint
-from tests.helpers.commands import run_tool
+from tests.helpers.commands import run_command, run_tool
+from tests.helpers.processes import run_in_two_processes
 from tests.helpers.tiny_task import CLASSES, Task
 
 # --- Good input: train, resume, test, infer, and all of it in two processes
@@ -35,7 +39,7 @@ def test_resume_goes_on_after_the_last_epoch(task: Task, trained: Path, tmp_path
     # As in a work directory that was moved: the note names a path that is gone.
     (tmp_path / 'last_checkpoint').write_text('/gone/epoch_1.pth')
     arguments = (task.config, '--work-dir', tmp_path, '--resume', *task.options, 'train_cfg.max_epochs=2')
-    result = run_tool('train.py', *arguments, cwd=tmp_path)
+    result = run_command('train', *arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'resumed epoch: 1, iter: 3' in result.stdout + result.stderr
     before, after = read_checkpoint(tmp_path / 'epoch_1.pth'), read_checkpoint(tmp_path / 'epoch_2.pth')
@@ -51,25 +55,25 @@ def test_averaged_weights_resume_and_are_tested_optimised(task: Task, tmp_path: 
     options = [*task.options, 'default_hooks.ema.type=EMAHook', 'default_hooks.ema.momentum=0.5']
     for arguments in ((), ('--resume', 'train_cfg.max_epochs=2')):
         resume, more = arguments[:1], arguments[1:]
-        result = run_tool('train.py', task.config, '--work-dir', tmp_path, *resume, *options, *more, cwd=tmp_path)
+        result = run_command('train', task.config, '--work-dir', tmp_path, *resume, *options, *more, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
     assert read_checkpoint(tmp_path / 'epoch_2.pth')['ema_state_dict']['steps'] == 6, 'the average did not go on'
     # Folded weights cannot be swapped for their average: the hook is left out, the checkpoint's weights are it.
     arguments = (task.config, tmp_path / 'epoch_2.pth', '--optimize', '--work-dir', 'tested')
-    result = run_tool('test.py', *arguments, *options, cwd=tmp_path)
+    result = run_command('test', *arguments, *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
 
 
 def test_test_scores_writes_predictions_and_draws(task: Task, trained: Path, tmp_path: Path):
     outputs = ('--out', 'predictions.pkl', '--show-dir', 'shown', '--work-dir', 'tested')
-    result = run_tool('test.py', task.config, trained / 'epoch_1.pth', *outputs, *task.options, cwd=tmp_path)
+    result = run_command('test', task.config, trained / 'epoch_1.pth', *outputs, *task.options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'coco/bbox_mAP' in result.stdout + result.stderr
     assert (tmp_path / 'predictions.pkl').stat().st_size > 0
     assert sorted(file.name for file in (tmp_path / 'shown').iterdir()) == [f'{number}.png' for number in range(6)]
 
     outputs = ('--out', 'optimised.pkl', '--optimize', '--work-dir', 'tested')
-    result = run_tool('test.py', task.config, trained / 'epoch_1.pth', *outputs, *task.options, cwd=tmp_path)
+    result = run_command('test', task.config, trained / 'epoch_1.pth', *outputs, *task.options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     plain, optimised = (mmengine.load(tmp_path / f'{name}.pkl') for name in ('predictions', 'optimised'))
     for one, other in zip(plain, optimised, strict=True):
@@ -80,8 +84,8 @@ def test_test_scores_writes_predictions_and_draws(task: Task, trained: Path, tmp
 
 def test_infer_draws_and_lists_the_boxes_of_every_picture(task: Task, trained: Path, tmp_path: Path):
     images = task.data_root / 'images'
-    result = run_tool(
-        *('infer.py', images, task.config, trained / 'epoch_1.pth', '--out-dir', 'out', '--score-thr', 0),
+    result = run_command(
+        *('infer', images, task.config, trained / 'epoch_1.pth', '--out-dir', 'out', '--score-thr', 0),
         *('--optimize', 'bfloat16'),
         cwd=tmp_path,
     )
@@ -101,7 +105,7 @@ def test_tensorboard_by_a_line_of_the_config(task: Task, tmp_path: Path):
     line = "visualizer = dict(vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')])"
     config.write_text(f"_base_ = '{task.config}'\n{line}\n")
     options = [*task.options, 'default_hooks.logger.interval=1']
-    result = run_tool('train.py', config, '--work-dir', tmp_path / 'logged', *options, cwd=tmp_path)
+    result = run_command('train', config, '--work-dir', tmp_path / 'logged', *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     (folder,) = (tmp_path / 'logged').glob('*/vis_data')
     assert list(folder.glob('events.out.tfevents.*'))
@@ -115,12 +119,18 @@ def test_two_processes_train_and_test_on_the_cpu(task: Task, tmp_path: Path):
     assert result.returncode == 0, result.stderr
     # Six pictures, two for each of two processes: two iterations.
     assert read_checkpoint(tmp_path / 'two/epoch_1.pth')['meta']['iter'] == 2
-    result = run_tool(
-        'dist_test.sh', task.config, 'two/epoch_1.pth', 2, '--out', 'all.pkl', *task.options, cwd=tmp_path
-    )
-    assert result.returncode == 0, result.stderr
-    assert 'Epoch(test) [3/3]' in result.stdout + result.stderr, 'each process should see three of six pictures'
-    assert 'coco/bbox_mAP' in result.stdout + result.stderr
+    arguments = [task.config, 'two/epoch_1.pth', '--out', 'all.pkl', *task.options]
+    run_in_two_processes(two_test, [str(argument) for argument in arguments], tmp_path)
+    output = (tmp_path / 'printed_0').read_text()
+    assert 'Epoch(test) [3/3]' in output, 'each process should get three of six images'
+    assert 'coco/bbox_mAP' in output
+
+
+def two_test(rank: int, port: int, arguments: list[str], folder: Path) -> None:
+    """One of two processes, as ``torchrun`` of ``dist_test.sh`` starts them."""
+    os.chdir(folder)
+    with (folder / f'printed_{rank}').open('w') as file, redirect_stdout(file), redirect_stderr(file):
+        assert cli.main(['test', *arguments, '--launcher', 'pytorch', '--no-data-checks']) == 0
 
 
 # --- mmdet's own functions in this stack

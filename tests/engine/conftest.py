@@ -1,4 +1,4 @@
-"""Training runs of few steps: mmengine's printing of configs and machine would take longer than they do."""
+"""Training runs of few steps, quiet ones and one that nobody disturbs."""
 
 import pytest
 from mmengine.config import Config

@@ -17,7 +17,8 @@ from benchmarks.interruptions import differences, outcome
 from tests.helpers.interrupted import Bomb, Killed, interrupted_config, train
 from tests.helpers.paths import ROOT
 
-#: In the middle of an epoch, in its last step, while a file is written, in a validation, behind the best checkpoint.
+#: In the middle of an epoch, in its last step, while a file is written, in a validation, behind
+#: the best checkpoint.
 KILLS = [
     ('before_train_iter', 4, 'LOWEST'),
     ('after_train_iter', 4, 'LOWEST'),
@@ -41,6 +42,24 @@ def test_five_kills_make_no_difference(loop, workers, undisturbed, tmp_path):
             train(config, tmp_path / 'work', Bomb(*kill))
     train(config, tmp_path / 'work')
     assert list(differences(outcome(tmp_path / 'work'), undisturbed(loop))) == []
+
+
+@pytest.mark.usefixtures('quiet_runner')
+def test_gathered_gradients_and_patience_are_kept(tmp_path):
+    """Five steps make an update, so that checkpoints lie between; the third validation ends it."""
+    config = interrupted_config(tmp_path, optim_wrapper=dict(accumulative_counts=5))
+    config.custom_hooks.append(dict(type='EarlyStoppingHook', monitor='coco/bbox_mAP', rule='greater', patience=2))
+    train(config, tmp_path / 'undisturbed')
+    for kill in KILLS[:4]:
+        torch.seed()
+        with pytest.raises(Killed):
+            train(config, tmp_path / 'work', Bomb(*kill))
+    train(config, tmp_path / 'work')
+    left = outcome(tmp_path / 'work')
+    assert 'iter_8.pth' in left
+    assert 'iter_10.pth' not in left
+    assert 'gradients' in left['iter_8.pth']
+    assert list(differences(left, outcome(tmp_path / 'undisturbed'))) == []
 
 
 def test_processes_are_killed_and_asked_to_stop(undisturbed, tmp_path):

@@ -13,7 +13,7 @@ from mmdet_dab.engine.samplers import AspectRatioBatches, ResumableBatches
 
 
 class Images:
-    """40 images, some upright; they refuse to be loaded. (An odd number would make two processes repeat one.)"""
+    """40 images, some upright, that refuse to be loaded; of 41, two processes would repeat one."""
 
     def __len__(self):
         return 40

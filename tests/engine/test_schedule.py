@@ -16,7 +16,7 @@ LENGTH = 4
 
 
 def runner_of(epochs):
-    """What a schedule sees of a Runner: warm-up by step, a long and a short decay by epoch, two groups."""
+    """What a schedule sees of a Runner: warm-up by step, two decays by epoch, two groups."""
     weights = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     wrapper = OptimWrapper(torch.optim.AdamW([{'params': [weights[0]], 'lr': 1e-3}, {'params': [weights[1]]}], lr=1e-4))
     schedulers = [

@@ -75,13 +75,13 @@ class Bomb(Hook):
             raise Killed
 
 
-def train(config: Config, work_dir: Path, bomb: Bomb | None = None) -> None:
-    """Train, from the newest checkpoint in ``work_dir`` if there is one."""
+def train(config: Config, work_dir: Path, hook: Hook | None = None) -> None:
+    """Train, from the newest checkpoint in ``work_dir`` if there is one, with one more hook."""
     config = config.copy()
     config.work_dir = str(work_dir)
     latest = latest_checkpoint(str(work_dir))
     config.resume, config.load_from = latest is not None, latest
     runner = build(config)
-    if bomb is not None:
-        runner.register_hook(bomb, bomb.priority)
+    if hook is not None:
+        runner.register_hook(hook, hook.priority)
     runner.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
 import os
 import socket
 from collections.abc import Callable
@@ -14,12 +15,21 @@ import torch.multiprocessing
 from torch import nn
 
 
-def run_in_two_processes(function: Callable[..., None], *arguments: Any) -> None:
-    """Call ``function(rank, port, *arguments)`` in processes 0 and 1.
+def server() -> multiprocessing.context.BaseContext:
+    """Starts processes by forking one that has imported mmdet already.
 
-    They are forked from a server that has imported mmdet already, which takes most of the time otherwise.
+    A fresh Python would import it for most of the time of a test. The server itself does nothing
+    else: what a test changes in its own process is not in the processes that are forked.
     """
-    multiprocessing.set_forkserver_preload(['mmdet_dab', 'mmdet.apis', 'tests.helpers.training'])
+    multiprocessing.set_forkserver_preload(
+        ['torch.distributed', 'mmdet.apis', 'mmdet_dab.parts', 'tests.helpers.commands', 'tests.helpers.training']
+    )
+    return multiprocessing.get_context('forkserver')
+
+
+def run_in_two_processes(function: Callable[..., None], *arguments: Any) -> None:
+    """Call ``function(rank, port, *arguments)`` in processes 0 and 1."""
+    server()
     torch.multiprocessing.start_processes(
         _process, (function, free_port(), arguments), nprocs=2, start_method='forkserver'
     )

@@ -1,4 +1,4 @@
-"""mmdet's detectors in our assembly: without an exchange of parts they compute what they compute in mmdet."""
+"""mmdet's detectors in our assembly compute what they compute in mmdet, unless parts are exchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.mixes import step_and_predict
 from tests.helpers.mmdet_models import shrunk, their_config
 from tests.helpers.paths import CONFIGS
 
-#: Case -> ours, mmdet's config, width (its Conditional DETR encodes points in 256 channels, whatever the config says).
+#: Case -> ours, mmdet's config, width (its Conditional DETR encodes points in 256 channels always).
 CASES = {
     'DETR': ('MixedDETR', 'detr/detr_r50_8xb2-150e_coco', 32),
     'Conditional DETR': ('MixedConditionalDETR', 'conditional_detr/conditional-detr_r50_8xb2-50e_coco', 256),
@@ -128,7 +128,7 @@ def test_its_own_checkpoint_comes_back(pair):
 
 @pytest.mark.parametrize('name', CASES)
 def test_starts_as_mmdets(name):
-    """Xavier for every matrix of encoder and decoder, but zero for the offsets of deformable attention."""
+    """Xavier for every matrix of encoder and decoder, zero for offsets of deformable attention."""
     model = MODELS.build(ours_of(name))
     parts = ('encoder', 'decoder', 'query_generator.reference_points_fc')
     matrices = {key: matrix for key, matrix in model.named_parameters() if key.startswith(parts) and matrix.dim() > 1}
@@ -142,7 +142,7 @@ def test_starts_as_mmdets(name):
 
 
 def test_class_rows_are_named(pair):
-    """For fine-tuning on other classes: tensors with a row for each of the 3, and for background in a softmax."""
+    """For fine-tuning: tensors with a row for each of 3 classes, and for background in a softmax."""
     head = pair[0].bbox_head
     state = head.state_dict()
     rows = 3 if head.head.loss_cls.use_sigmoid else 4
@@ -378,7 +378,7 @@ def test_our_head_in_mmdets_dab_detr_moves_the_anchors_of_each_layer_by_its_own_
 
 
 def test_mmdets_dab_decoder_keeps_denoising_queries_apart():
-    """What the matching queries become does not depend on the ground truth beside them, in any image."""
+    """What matching queries become does not depend on the ground truth beside them."""
     plain, denoising = (
         MODELS.build(ours_of('DAB-DETR', query_generator=copy.deepcopy(queries), bbox_head=OUR_HEAD)).train(False)
         for queries in (ANCHORS, DENOISING)

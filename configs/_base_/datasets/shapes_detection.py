@@ -1,4 +1,5 @@
-# Coloured shapes, drawn from a seed: no files, nothing to download. Train and val differ by the seed.
+# Coloured shapes, drawn from a seed: no files, nothing to download. Train and val differ by the
+# seed.
 shapes = dict(
     type='SyntheticShapes',
     image_size=(64, 64),
@@ -10,7 +11,8 @@ shapes = dict(
     noise=4,
 )
 num_classes = 4
-# Small batches: at an equal number of images, 8 reach twice the AP of 16 here (0.39 and 0.23 after 7,200).
+# Small batches: at an equal number of images, 8 reach twice the AP of 16 here (0.39 and 0.23 after
+# 7,200).
 batch_size = 8
 
 train_pipeline = [
@@ -21,13 +23,14 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromNDArray'),
     dict(type='LoadAnnotations', with_bbox=True),
-    # Without an annotation file CocoMetric takes the truth from `instances`.
+    # Without an annotation file CocoMetric takes the ground truth from `instances`.
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'instances')),
 ]
 
 train_dataloader = dict(
     batch_size=batch_size,
-    # No worker: on two cores it would take from the training what it gives (0.22 s instead of 0.17 s a step).
+    # No worker: on two cores it would take from the training what it gives (0.22 s instead of 0.17
+    # s a step).
     num_workers=0,
     sampler=dict(type='InfiniteSampler', shuffle=False),
     # More images than a training here sees, so that none comes twice.

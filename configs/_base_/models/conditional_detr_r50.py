@@ -1,7 +1,7 @@
-# Conditional DETR with ResNet-50 (arXiv:2108.06152), in what differs from DETR: every query predicts a
-# point, whose code times MLP(content) is the positional half of its cross-attention; x and y are
-# measured from it; focal loss. Dropout is that of the authors' code; mmdet's has none on the residual
-# branches of the decoder's attentions.
+# Conditional DETR with ResNet-50 (arXiv:2108.06152), in what differs from DETR: every query
+# predicts a point, whose code times MLP(content) is the positional half of its cross-attention; x
+# and y are measured from it; focal loss. Dropout is that of the authors' code; mmdet's has none on
+# the residual branches of the decoder's attentions.
 _base_ = 'detr_r50.py'
 
 model = dict(

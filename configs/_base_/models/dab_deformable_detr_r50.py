@@ -1,4 +1,5 @@
-# DAB-Deformable-DETR: the decoder is deformable, too. Its queries look at points around their anchors.
+# DAB-Deformable-DETR: the decoder is deformable, too. Its queries look at points around their
+# anchors.
 _base_ = 'dab_detr_deformable_encoder_r50.py'
 
 model = dict(

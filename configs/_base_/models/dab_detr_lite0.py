@@ -10,7 +10,6 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type='EfficientNetLite',
-        arch=0,
         out_indices=(2,),
         # Edges are edges on any data, and half of the backward pass is in these stages.
         frozen_stages=1,

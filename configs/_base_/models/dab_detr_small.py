@@ -1,5 +1,5 @@
-# A DAB-DETR that trains from random initialisation on a CPU: half a ResNet-18 (32 to 128 channels) up
-# to stride 16, width 128, 1 encoder and 3 decoder layers. It has no released weights to stay
+# A DAB-DETR that trains from random initialisation on a CPU: half a ResNet-18 (32 to 128 channels)
+# up to stride 16, width 128, 1 encoder and 3 decoder layers. It has no released weights to stay
 # compatible with, so cells and boxes share the paper's temperature of 20.
 _base_ = 'dab_detr_r50.py'
 

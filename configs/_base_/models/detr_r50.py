@@ -1,6 +1,6 @@
-# DETR with ResNet-50 (arXiv:2005.12872), in what differs from DAB-DETR: queries are learned positions
-# without a place in the image, one projection serves content and position, a softmax tells classes
-# from background.
+# DETR with ResNet-50 (arXiv:2005.12872), in what differs from DAB-DETR: queries are learned
+# positions without a place in the image, one projection serves content and position, a softmax
+# tells classes from background.
 _base_ = 'dab_detr_r50.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# The small model, trained with denoising: further queries that start from noised objects, in training
-# only. A step takes a third more time, and leads further.
+# The small model, trained with denoising: further queries that start from noised objects, in
+# training only. A step takes a third more time, and leads further.
 _base_ = 'dab_detr_small.py'
 
 model = dict(

@@ -34,3 +34,21 @@ default_hooks = dict(
     # last ones; the first 200 hardly count. A config sets `momentum`, the weight of the newest.
     ema=dict(type='EMAHook', ema_type='ExpMomentumEMA', gamma=200),
 )
+
+# What models on few images share, whatever their backbone; recipes merge it into theirs.
+few_images_model = dict(
+    query_generator=dict(
+        generator=dict(
+            # Anchors all over the image, of the sizes of the training boxes, instead of N(0, 1)
+            # before the sigmoid; the boxes are read when the training run starts.
+            initial_anchors=dict(type='BoxAnchors'),
+        ),
+    ),
+    decoder=dict(
+        # Attention looks around the anchor from the first step, at half the size of an object.
+        positional_query=dict(position_scale=dict(init_cfg=dict(type='UnitPositionScale'))),
+        layer=dict(cross_attention=dict(init_cfg=dict(type='DirectedAttention', radius=0.1, gain=3.0))),
+    ),
+    # After a short training run some objects are still found twice.
+    bbox_head=dict(selection=dict(duplicates=dict(type='MatrixNMS'))),
+)

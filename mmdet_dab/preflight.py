@@ -62,6 +62,23 @@ def check_annotations(cfg: Config, *splits: str) -> None:
     stop_at_errors(errors)
 
 
+def check_schedule(cfg: Config) -> None:
+    """Refuse a schedule that ends before it begins, as one does that was made shorter than its warm-up.
+
+    Raises:
+        ConfigError: names the key and both ends.
+    """
+    schedulers = cfg.get('param_scheduler') or []
+    for index, scheduler in enumerate(schedulers if isinstance(schedulers, list | tuple) else [schedulers]):
+        begin, end = scheduler.get('begin', 0), scheduler.get('end')
+        if isinstance(end, int) and end <= begin:
+            raise ConfigError(
+                f'config {cfg.filename}: param_scheduler.{index} ({scheduler.get("type")}) begins at {begin} and ends '
+                f'at {end}: train longer, or shorten what comes before it with --cfg-options '
+                f'param_scheduler.{index}.begin=N'
+            )
+
+
 def check_file(path: str) -> None:
     """Refuse a checkpoint that does not exist; mmengine fetches what is a URL."""
     if '://' not in path and not Path(path).is_file():

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     say(f'demo: {args.config} → {args.work_dir}')
     draft = draft_config(args.config, args.cfg_options)
+    preflight.check_schedule(draft.cfg)
     say('loading PyTorch and MMDetection …')
     cfg = draft.finish()
     cfg.work_dir = args.work_dir
@@ -52,7 +54,7 @@ def train(cfg: Config, checkpoint: Path) -> Runner:
     """Train, unless ``checkpoint`` is there already, which is loaded then."""
     import torch
 
-    from mmdet_dab import launch, preflight
+    from mmdet_dab import launch
 
     if checkpoint.exists():
         print(f'{checkpoint} is there: the training is done (delete {cfg.work_dir} to repeat it)')

@@ -185,3 +185,9 @@ def test_check_only_stops_before_work(command: Commands, task: Task, tmp_path: P
 def test_one_of_mmdets_tools_by_name(command: Commands):
     assert 'analysis_tools/confusion_matrix.py' in command('mmdet-tool').splitlines()
     assert 'analysis_tools/confusion_matrix.py' in command.error('mmdet-tool', 'confusion_matrix.py')
+
+
+def test_a_training_run_that_is_shorter_than_its_warm_up(command: Commands):
+    line = command.error('demo', '--cfg-options', 'max_iters=8')
+    assert 'param_scheduler.1' in line
+    assert 'begins at 50 and ends at 8' in line

@@ -168,11 +168,9 @@ def _model(recipe: Recipe, base: BaseModel) -> str:
     queries = ['num_queries=num_queries,']
     parts = []
     if base.checkpoint is None:
+        queries.append(comment(f'Anchors start on a grid, {recipe.reasons["anchors"]}.', depth=12))
         if recipe.num_anchor_sizes > 1:
-            queries += [
-                comment(f'Anchors start {recipe.reasons["anchors"]}.', depth=12),
-                f'initial_anchors=dict(num_sizes={recipe.num_anchor_sizes}),',
-            ]
+            queries.append(f'initial_anchors=dict(num_sizes={recipe.num_anchor_sizes}),')
         width, height = recipe.anchor_size
         parts = [
             comment(f'Half the size of the median object, which is {width:g} wide and {height:g} high, in fractions of '
@@ -241,7 +239,7 @@ test_evaluator = val_evaluator
 
 
 def _schedule(recipe: Recipe, base: BaseModel) -> str:
-    averaging = f'ema=dict(momentum={recipe.ema_momentum:g}),  # of the newest weights'
+    averaging = f'ema=dict(momentum={recipe.ema_momentum:g}),'
     optimizer, visualization = '', ''
     if not base.small:
         averaging = f"ema=dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum={recipe.ema_momentum:g}, gamma=200),"
@@ -260,6 +258,7 @@ auto_scale_lr = dict(base_batch_size=batch_size)
 default_hooks = dict(
     checkpoint=dict(interval={recipe.val_interval}),
 {visualization}\
+    # The average of the weights reaches back over a sixth of the steps.
     {averaging}
 )
 """

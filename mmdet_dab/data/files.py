@@ -76,6 +76,11 @@ def read_text(path: Path) -> str:
     return decode(read_bytes(path), path)
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, ended as on any system; what else may end a line stays in it."""
+    return read_text(path).replace('\r\n', '\n').replace('\r', '\n').split('\n')
+
+
 def decode(content: bytes, path: Path, encoding: str = 'utf-8') -> str:
     """The text of ``content``, in the encoding of its byte order mark or else ``encoding``.
 

@@ -109,7 +109,9 @@ def _header_of(image: Image.Image, path: Path) -> Header:
         return Header(problem=f'has {width} × {height} pixels, more than {MOST_PIXELS:,}: cut it into tiles')
     if image.format not in FORMATS:
         return Header(problem=f'is {image.format}, which OpenCV does not read: save it as PNG or JPEG')
-    orientation = image.getexif().get(EXIF_ORIENTATION)
+    # Of a PNG without the entry, PIL would decode everything to look behind the pixels.
+    exif = {} if image.format == 'PNG' and 'exif' not in image.info else image.getexif()
+    orientation = exif.get(EXIF_ORIENTATION, 1)
     if _misses_its_end(path, str(image.format)):
         image.load()
     return Header(width, height, orientation if orientation in TURNED else 1, image.mode)

@@ -172,7 +172,7 @@ def _read(
 ) -> Split:
     data = read(path, kind, images, request.classes if kind != 'coco' else None, shared)
     if request.boxes_on == 'stored':
-        data = on_loaded_images(data, images)
+        data = on_loaded_images(data, images, relative=kind == 'yolo')
     split = Split(name, data, images, kind != 'coco' or bool(data.changes))
     notes += [f'{"completed" if kind == "coco" else "converted"}   {data.source}: {line}' for line in data.changes]
     return _without_errors(split, notes) if request.leave_out else split

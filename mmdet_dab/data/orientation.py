@@ -22,10 +22,15 @@ def orientation_is_open(data: Annotations, row: int, header: Header) -> bool:
     return not header.problem and header.orientation != 1 and not told
 
 
-def on_loaded_images(data: Annotations, images: ImageFolder) -> Annotations:
+def on_loaded_images(data: Annotations, images: ImageFolder, *, relative: bool) -> Annotations:
     """Turn boxes and sizes with the EXIF orientation of their images.
 
     Images whose stated size is that of the loaded image only were annotated so, and are left alone.
+
+    Args:
+        data: one split.
+        images: its image folder.
+        relative: the source has fractions of the image, which were multiplied by the loaded size.
     """
     turned: dict[int, Header] = {}
     for row, image in enumerate(data.images):
@@ -38,8 +43,10 @@ def on_loaded_images(data: Annotations, images: ImageFolder) -> Annotations:
     objects: list[dict[str, Any]] = []
     for item, row in zip(data.objects, data.image_index.tolist(), strict=True):
         if row in turned and is_box(item['bbox']):
-            image = data.images[row]
-            item = dict(item, bbox=turned_box(item['bbox'], (image['width'], image['height']), turned[row]))
+            image, header = data.images[row], turned[row]
+            pixels = image['id'] in data.unsized and not relative
+            size = header.stored_size if pixels else (image['width'], image['height'])
+            item = dict(item, bbox=turned_box(item['bbox'], size, header))
         objects.append(item)
     entries = [dict(image) for image in data.images]
     for row, header in turned.items():

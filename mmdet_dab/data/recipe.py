@@ -151,10 +151,12 @@ def suggest_queries(most_objects: int, known_queries: int | None) -> tuple[int, 
     wanted = 10 * math.ceil(QUERIES_PER_OBJECT * most_objects / 10)
     # Never fewer than objects, which would be refused when the training run starts.
     number = max(int(np.clip(wanted, FEWEST_QUERIES, MOST_QUERIES)), most_objects)
-    return number, (
-        f'{QUERIES_PER_OBJECT:g} for each object, at least {FEWEST_QUERIES}, and at most {MOST_QUERIES} unless there '
-        f'are more objects: {fullest}'
-    )
+    rule = f'{QUERIES_PER_OBJECT:g} for each object'
+    if number > wanted:
+        rule += f', at least {FEWEST_QUERIES}'
+    elif number < wanted:
+        rule += f', at most {MOST_QUERIES}, but one for each'
+    return number, f'{rule}: {fullest}'
 
 
 def suggest_anchor_sizes(train: Statistics) -> tuple[int, str]:

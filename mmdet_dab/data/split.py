@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.files import read_text
+from mmdet_dab.data.files import read_lines
 from mmdet_dab.data.images import same_content
 from mmdet_dab.errors import DataError, plural
 
@@ -72,7 +72,7 @@ def split_by_list(data: Annotations, path: Path) -> tuple[list[int], list[int], 
         for key in {image['file_name'], name.name, name.stem}:
             rows.setdefault(key, set()).add(row)
     # VOC's lists of one class end their lines in 1, 0 or -1.
-    lines = [re.sub(r'\s+-?[01]$', '', line.strip()) for line in read_text(path).split('\n')]
+    lines = [re.sub(r'\s+-?[01]$', '', line.strip()) for line in read_lines(path)]
     val: set[int] = set()
     for line in filter(None, lines):
         line = line.replace('\\', '/')

@@ -17,7 +17,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.files import files_below, is_leftover, read_text
+from mmdet_dab.data.files import files_below, is_leftover, read_lines, read_text
 from mmdet_dab.data.images import ImageFolder
 from mmdet_dab.errors import DataError, listed, plural
 
@@ -104,7 +104,7 @@ def _pairs(folder: Path, images: ImageFolder, every_image: bool) -> Iterator[tup
 
 def _read_lines(path: Path, names: Sequence[str]) -> Iterator[tuple[int, int, tuple[float, ...], bool]]:
     """Line number, class, x y w h in fractions of the image, and whether it was an outline."""
-    for number, line in enumerate(read_text(path).split('\n'), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         values = _numbers(line, f'{path}, line {number}')
@@ -168,7 +168,7 @@ def _names_in(path: Path) -> list[str] | None:
     if not (is_list or suffix in ('.yaml', '.yml')) or is_leftover(path.name) or not os.path.isfile(path):
         return None
     if is_list:
-        return [line.strip() for line in read_text(path).split('\n') if line.strip()]
+        return [line.strip() for line in read_lines(path) if line.strip()]
     try:
         # Without types: a class may be called 007, no or null.
         content = yaml.load(read_text(path), Loader=yaml.BaseLoader)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_dab.data.files import files_below, read_text
+from mmdet_dab.data.files import files_below, read_lines, read_text
 from mmdet_dab.errors import DataError
 
 
@@ -42,3 +42,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path):
     for name in ('gone.txt', 'pipe.txt'):
         with pytest.raises(DataError, match=name):
             read_text(tmp_path / name)
+
+
+def test_lines_of_any_system(tmp_path: Path):
+    (tmp_path / 'a.txt').write_bytes('a\r\nb\rc\nd\u2028e\x0bf\n'.encode())
+    assert read_lines(tmp_path / 'a.txt') == ['a', 'b', 'c', 'd\u2028e\x0bf', '']

@@ -19,7 +19,7 @@ from mmdet_dab.data.checks.classes import check_categories, check_classes
 from mmdet_dab.data.checks.finding import Finding, Places, are
 from mmdet_dab.data.checks.recipe import check_queries
 from mmdet_dab.data.coco import CLEAN_COPY, check_usable, read_coco
-from mmdet_dab.data.files import marked_encoding, read_text
+from mmdet_dab.data.files import marked_encoding, read_lines
 from mmdet_dab.data.images import read_header
 from mmdet_dab.errors import DataError, listed, plural
 
@@ -193,7 +193,8 @@ def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...]:
     """
     classes = _metainfo(dataset)['classes']
     if isinstance(classes, str) and os.path.isfile(classes):
-        return tuple(line.rstrip('\r') for line in read_text(Path(classes)).rstrip('\n').split('\n'))
+        lines = read_lines(Path(classes))
+        return tuple(lines[:-1] if not lines[-1] else lines)
     if isinstance(classes, str):
         raise DataError(
             f"metainfo: classes='{classes}' is a text, not a sequence of names. For one class, write "

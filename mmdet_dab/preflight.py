@@ -70,8 +70,7 @@ def check_file(path: str) -> None:
 
 def check_checkpoint(path: str) -> None:
     """Refuse a checkpoint that cannot be loaded, or must not be; one on the hub is fetched into the
-    cache.
-    """
+    cache."""
     from mmdet_dab.checkpoints.hub import is_address, resolve_weights
     from mmdet_dab.checkpoints.loading import read_checkpoint
 

@@ -96,6 +96,7 @@ PARAMETERS = {
     'mix/road_coco/8_denoising_r50_50e.py': 43_742_290,
     'shapes/dab_detr_shapes_30min.py': 750_349,
     'shapes/dab_detr_shapes_5min.py': 750_349,
+    'shapes/demo.py': 750_733,
 }
 FILES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob('*.py') if '_base_' not in path.parts)
 

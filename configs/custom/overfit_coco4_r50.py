@@ -1,7 +1,7 @@
 # Can it learn at all? The model of the paper on four images of COCO, small, from random weights:
 # the loss must go towards zero and the AP on the same images towards 1. A check for a changed model
-# or a new machine, before days of training are spent: python tools/train.py
-# configs/custom/overfit_coco4_r50.py --cfg-options data_root=/path/to/coco
+# or a new machine, before days of training are spent:
+#   python tools/train.py configs/custom/overfit_coco4_r50.py --cfg-options data_root=/path/to/coco
 _base_ = '../dab_detr_r50_50e.py'
 
 max_iters = 300

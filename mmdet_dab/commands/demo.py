@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
 
-CONFIG = 'shapes/dab_detr_shapes_5min'
+CONFIG = 'shapes/demo'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

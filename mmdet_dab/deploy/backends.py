@@ -30,8 +30,7 @@ class Backend(Protocol):
 
     def run(self, images: np.ndarray, valid_sizes: np.ndarray) -> Detections:
         """(B, 3, H, W) and (B, 2) -> scores (B, K), labels (B, K), boxes (B, K, 4) in parts of the
-        image.
-        """
+        image."""
 
 
 def need(module: str, extra: str) -> None:

@@ -191,7 +191,8 @@ def traced(program: nn.Module, kind: torch.dtype) -> Any:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Without what torch's exporter logs of torchvision, which nothing here needs, and of itself."""
+    """Without what torch's exporter logs of torchvision, which nothing here needs, and of
+    itself."""
     log = logging.getLogger('torch.onnx')
     level = log.level
     log.setLevel(logging.ERROR)

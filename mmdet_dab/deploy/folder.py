@@ -1,6 +1,5 @@
 """Many images through an exported detector: files in, images with boxes and one file of results
-out.
-"""
+out."""
 
 from __future__ import annotations
 
@@ -141,8 +140,7 @@ def write_csv(folder: Path, rows: Sequence[tuple[Path, tuple[int, int], Detectio
 
 def write_coco(folder: Path, rows: Sequence[tuple[Path, tuple[int, int], Detections]]) -> Path:
     """Results as COCO has them: image_id is the place in the list from 1 on, category_id the label
-    from 1 on.
-    """
+    from 1 on."""
     path = folder / 'detections.coco.json'
     results = []
     for number, (name, _, found) in enumerate(rows, start=1):

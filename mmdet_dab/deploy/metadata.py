@@ -58,8 +58,7 @@ class Metadata:
 
     def to_json(self) -> str:
         """One line of JSON; what is not ASCII is escaped, so that no runtime has to guess an
-        encoding.
-        """
+        encoding."""
         return json.dumps(asdict(self))
 
     @classmethod

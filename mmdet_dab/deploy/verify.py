@@ -1,6 +1,5 @@
 """An exported file against the detector that it was made of: sizes, batches and padding that
-differ.
-"""
+differ."""
 
 from __future__ import annotations
 

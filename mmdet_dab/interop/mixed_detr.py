@@ -149,8 +149,7 @@ class MixedDETR(RenamedTensors, ComposedDETR):
 @MODELS.register_module()
 class MixedConditionalDETR(MixedDETR):
     """mmdet's ``ConditionalDETR``, in which every part can be exchanged by config; see
-    :class:`MixedDETR`.
-    """
+    :class:`MixedDETR`."""
 
     decoder_type = 'mmdet_dab.MMDetConditionalDecoder'
 

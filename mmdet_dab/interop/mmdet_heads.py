@@ -65,8 +65,7 @@ class HeadAdapter(RenamedTensors, BaseModule):
 
     def forward(self, output: DecoderOutput) -> tuple[Tensor, Tensor]:
         """Logits (L, B, N, C), with one more for background in a softmax, and boxes (L, B, N, 4) cx
-        cy w h in 0..1.
-        """
+        cy w h in 0..1."""
         return self.head(*self.inputs(output))
 
     def loss(self, output: DecoderOutput, data_samples: SampleList) -> dict[str, Tensor]:

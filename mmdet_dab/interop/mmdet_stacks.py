@@ -82,7 +82,8 @@ class MMDetEncoder(MMDetStack):
 
 @MODELS.register_module()
 class MMDetDABEncoder(MMDetStack):
-    """mmdet's ``DABDetrTransformerEncoder``: positions times MLP(content), for one feature level."""
+    """mmdet's ``DABDetrTransformerEncoder``: positions times MLP(content), for one feature
+    level."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(DABDetrTransformerEncoder(**kwargs), levels=1)
@@ -120,7 +121,8 @@ class MMDetDecoder(MMDetStack):
         super().__init__(DetrTransformerDecoder(**kwargs), query_kind='learned positions', anchor_dims=0)
 
     def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
-        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box branch."""
+        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box
+        branch."""
         states = self.stack(
             query=queries.content,
             key=tokens.content,
@@ -135,8 +137,7 @@ class MMDetDecoder(MMDetStack):
 @MODELS.register_module()
 class MMDetConditionalDecoder(MMDetStack):
     """mmdet's ``ConditionalDetrTransformerDecoder``: it predicts a point from each learned position
-    itself.
-    """
+    itself."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
@@ -147,7 +148,8 @@ class MMDetConditionalDecoder(MMDetStack):
         )
 
     def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
-        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box branch."""
+        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box
+        branch."""
         states, points = self.stack(
             query=queries.content,
             key=tokens.content,
@@ -170,7 +172,8 @@ class MMDetDeformableDecoder(MMDetStack):
         super().__init__(decoder, query_kind='learned positions', anchor_dims=2, levels=levels)
 
     def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
-        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box branch."""
+        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box
+        branch."""
         states, points = self.stack(
             query=queries.content,
             query_pos=queries.position,

@@ -84,8 +84,7 @@ class GridAnchors:
 
 def grid(num_points: int) -> Tensor:
     """(N, 2) points x y in 0..1, row by row; rows differ by at most one point, so that none is left
-    over.
-    """
+    over."""
     num_rows = max(1, round(math.sqrt(num_points)))
     points = []
     for row in range(num_rows):
@@ -129,8 +128,7 @@ class BoxAnchors:
 
     def __call__(self, num_queries: int) -> Tensor:
         """(N, 4) logits for as long as no boxes are known: a grid, sizes N(0, 1) before the
-        sigmoid.
-        """
+        sigmoid."""
         return GridAnchors()(num_queries)
 
     def from_boxes(self, boxes: np.ndarray, num_queries: int) -> Tensor:

@@ -94,8 +94,7 @@ class MultiHeadAttention(BaseModule):
 
 class PlacedAttention(MultiHeadAttention):
     """What DETR's attentions share: position is added to the content of query and key, and not to
-    that of value.
-    """
+    that of value."""
 
     def __init__(
         self, embed_dims: int = 256, num_heads: int = 8, dropout: float = 0.0, init_cfg: dict | None = None
@@ -107,8 +106,7 @@ class PlacedAttention(MultiHeadAttention):
 
     def reset_projections(self) -> None:
         """Xavier as for one (3D, D) matrix, which is how ``nn.MultiheadAttention`` holds these
-        three.
-        """
+        three."""
         super().reset_projections()
         xavier_matrices(self.query, self.key, self.value, gain=0.5**0.5)
         for linear in (self.query, self.key, self.value):
@@ -116,8 +114,7 @@ class PlacedAttention(MultiHeadAttention):
 
     def attend_placed(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """(B, N, D), (B, S, D) and (B, S, D) before projection, mask as in :meth:`attend` -> (B, N,
-        D).
-        """
+        D)."""
         query, key = project(self.query, query), project(self.key, key)
         return self.attend(self.split(query), self.split(key), self.split(self.value(value)), mask)
 
@@ -150,8 +147,7 @@ class CellSelfAttention(PlacedAttention):
 @MODELS.register_module()
 class QuerySelfAttention(PlacedAttention):
     """Self-attention of the decoder without a projection for each term: Q = K = C + P, V = C (as in
-    DETR).
-    """
+    DETR)."""
 
     own_facts = Contract(place='decoder self-attention')
 
@@ -173,8 +169,7 @@ class QuerySelfAttention(PlacedAttention):
 @MODELS.register_module()
 class QueryCrossAttention(PlacedAttention):
     """Cross-attention of the decoder with one projection of content and position: Q = C + P, K = F
-    + P_F (DETR).
-    """
+    + P_F (DETR)."""
 
     own_facts = Contract(place='decoder cross-attention', sine_code=False)
 
@@ -196,7 +191,8 @@ class QueryCrossAttention(PlacedAttention):
 
 @MODELS.register_module()
 class ConditionalSelfAttention(MultiHeadAttention):
-    """Self-attention of the decoder: Q = K = C + P, V = C, with a projection for each term (eq. 3)."""
+    """Self-attention of the decoder: Q = K = C + P, V = C, with a projection for each term (eq.
+    3)."""
 
     own_facts = Contract(place='decoder self-attention')
 

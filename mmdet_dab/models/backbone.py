@@ -1,6 +1,5 @@
 """What DAB-DETR needs of a backbone beside mmdet's ResNet: DC5's dilation, and a batch norm that
-never trains.
-"""
+never trains."""
 
 from __future__ import annotations
 
@@ -57,8 +56,9 @@ class FrozenBatchNorm(nn.BatchNorm2d):
     """Batch norm with fixed statistics and weights, in training too: x · scale + shift.
 
     Computes what ``dict(type='BN', requires_grad=False)`` with ``norm_eval=True`` computes, and has
-    the same tensors in the state dict. But as nothing of it is trained, its input need not be kept
-    for the backward pass: that is half of what a ResNet keeps. For a backbone's ``norm_cfg``, with
+    the same tensors
+    in the state dict. But as nothing of it is trained, its input need not be kept for the backward
+    pass: that is half of what a ResNet keeps. For a backbone's ``norm_cfg``, with
     ``requires_grad=False``.
 
     Raises:

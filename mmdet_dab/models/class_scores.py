@@ -45,8 +45,7 @@ class ClassScores(nn.Module):
 
     def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Logits (L, B, N, num_logits) and labels (L, B, N) -> (L,), summed over images and
-        queries.
-        """
+        queries."""
         raise NotImplementedError
 
     def weight(self, num_objects: float, num_queries: int) -> float:
@@ -98,7 +97,8 @@ class SigmoidScores(ClassScores):
         return num_objects
 
     def best(self, logits: Tensor, at_most: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, labels and queries (B, K) of the best pairs of query and class: logits (B, N, C)."""
+        """Scores, labels and queries (B, K) of the best pairs of query and class: logits (B, N,
+        C)."""
         scores, index = logits.sigmoid().flatten(1).topk(min(at_most, logits[0].numel()))
         return scores, index % self.num_classes, index // self.num_classes
 
@@ -126,8 +126,7 @@ class SoftmaxScores(ClassScores):
 
     def loss(self, criterion: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor | None = None) -> Tensor:
         """Logits (L, B, N, C + 1) and labels (L, B, N) -> (L,), summed over images and queries by
-        weight.
-        """
+        weight."""
         weight = torch.where(labels == self.num_classes, self.background_weight, 1.0)
         loss = criterion(logits.flatten(0, 2), labels.flatten(), weight.flatten(), reduction_override='none')
         return loss.view_as(labels).sum(dim=(1, 2))

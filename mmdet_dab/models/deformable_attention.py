@@ -49,8 +49,7 @@ def sample_levels(value: Tensor, shapes: Shapes, locations: Tensor, weights: Ten
 
 def compiled_operation_serves(value: Tensor) -> bool:
     """Whether mmcv's compiled operation is there, and compiled for the device of ``value`` (it
-    needs a GPU).
-    """
+    needs a GPU)."""
     if not (value.is_cuda and compat.has_compiled_operations()):
         return False
     from mmcv.ops import get_compiling_cuda_version
@@ -92,8 +91,7 @@ def sample_compiled(value: Tensor, shapes: Shapes, locations: Tensor, weights: T
 
 def head_directions(num_heads: int) -> Tensor:
     """(H, 2) unit vectors x, y, head h in direction h · 360° / H, stretched to the border of a
-    square.
-    """
+    square."""
     angle = torch.arange(num_heads) * (2 * math.pi / num_heads)
     direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
     return direction / direction.abs().amax(-1, keepdim=True)
@@ -145,8 +143,7 @@ class DeformableAttention(BaseModule):
 
     def init_weights(self) -> None:
         """Every head starts in a direction of its own, its points at 1, 2, … P, all of equal
-        weight.
-        """
+        weight."""
         for linear in (self.sampling_offsets, self.attention_weights):
             nn.init.zeros_(linear.weight)
         nn.init.zeros_(self.attention_weights.bias)
@@ -189,8 +186,7 @@ class DeformableAttention(BaseModule):
 @MODELS.register_module()
 class DeformableCellAttention(DeformableAttention):
     """Self-attention of the encoder: a cell looks around its own place, on every level; an offset
-    of 1 is a cell.
-    """
+    of 1 is a cell."""
 
     own_facts = Contract(place='encoder self-attention')
 

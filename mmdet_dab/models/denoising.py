@@ -98,9 +98,10 @@ class DenoisingQueryGenerator(BaseModule):
       queries, 0 on matching ones), and the matching queries' label is an extra class "unknown".
       Here the embedding has all D channels, and the matching queries keep the content that the
       wrapped generator gives them. So any generator can be wrapped, 0 groups are exactly the model
-      without denoising, and what is trained is, at test time, exactly the wrapped model. Nothing is
-      lost: D free channels can hold an indicator, and "unknown" is one learned content for all
-      matching queries, which is ``AnchorQueryGenerator(num_patterns=1)``.
+      without denoising, and what is trained is, at test time, exactly the
+      wrapped model. Nothing is lost: D free channels can hold an indicator, and "unknown" is
+      one learned content for all matching queries, which is
+      ``AnchorQueryGenerator(num_patterns=1)``.
     - There, padding is visible to its group, so that an image's losses depend on the number of
       objects in the others. Here nobody looks at it.
     - There, each process divides its denoising losses by its own objects. Here, as all losses, by
@@ -165,7 +166,7 @@ class DenoisingQueryGenerator(BaseModule):
 
         Returns:
             content (B, N + G·M, D) and anchors (B, N + G·M, 4) for N matching queries and at most M
-            objects in a image, with attention mask and ``denoising``. Without any object in the
+            objects in an image, with attention mask and ``denoising``. Without any object in the
             batch M is 0.
 
         Raises:

@@ -83,8 +83,7 @@ class ComposedDETR(BaseDetector):
 
     def extract_feat(self, batch_inputs: Tensor, padding: Tensor | None = None) -> tuple[Tensor, ...]:
         """(B, 3, H, W) normalised images, and their padding for backbones that mask it -> maps (B,
-        D, h, w).
-        """
+        D, h, w)."""
         if contract_of(self.backbone).masks_padding:
             return self.neck(self.backbone(batch_inputs, padding))
         return self.neck(self.backbone(batch_inputs))
@@ -98,8 +97,7 @@ class ComposedDETR(BaseDetector):
         self, batch_inputs: Tensor, padding: Tensor | None, ground_truth: SampleList | None = None
     ) -> DecoderOutput:
         """The same with what is padding, (B, H, W) bool or None, and ground truth for denoising, if
-        any.
-        """
+        any."""
         features = self.extract_feat(batch_inputs, padding)
         tokens = self.encoder(self.tokenizer(features, padding, self.positional_encoder))
         queries = self.query_generator(tokens, ground_truth)
@@ -118,6 +116,5 @@ class ComposedDETR(BaseDetector):
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None) -> tuple[Tensor, Tensor]:
         """``mode='tensor'``: logits (L, B, N, C) and boxes (L, B, N, 4) cx cy w h in 0..1 of all
-        layers.
-        """
+        layers."""
         return self.bbox_head(self.decode(batch_inputs, batch_data_samples))

@@ -117,7 +117,8 @@ class InvertedResidual(nn.Module):
         self.drop_path = drop_path if self.residual else 0.0
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """(B, C, H, W), and (B, 1, H, W) with 1 on padding, which gives zeros -> (B, C', H', W')."""
+        """(B, C, H, W), and (B, 1, H, W) with 1 on padding, which gives zeros -> (B, C', H',
+        W')."""
         y = x if self.expand is None else self.expand(x)
         if padding is not None:
             y = y.masked_fill(padding > 0, 0)

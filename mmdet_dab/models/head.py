@@ -28,8 +28,7 @@ def branches(branch: nn.Module, number: int) -> nn.ModuleList:
 
 def apply_branches(branches: Iterable, states: Tensor, layers: Sequence[int]) -> Tensor:
     """The branch of every layer, or the one that all layers share, on the states (L, B, N, D) of
-    ``layers``.
-    """
+    ``layers``."""
     choices = list(branches)
     if len(choices) == 1:
         return choices[0](states)
@@ -128,8 +127,7 @@ class SetPredictionHead(BaseModule):
 
     def box_offset(self, content: Tensor, layer: int) -> Tensor:
         """ΔA = MLP_box(content) of one layer: (B, N, D) -> (B, N, 4). The decoder moves its anchors
-        by it.
-        """
+        by it."""
         return self.box_branches[layer if len(self.box_branches) > 1 else 0](content)
 
     def forward(self, output: DecoderOutput, layers: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -150,8 +148,7 @@ class SetPredictionHead(BaseModule):
 
     def _answers(self, states: Tensor, references: Tensor, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Logits and boxes of the states (L, B, N, D) of the layers ``indices``, measured from
-        ``references``.
-        """
+        ``references``."""
         logits = apply_branches(self.class_branches or [self.class_branch], states, indices)
         offsets = apply_branches(self.box_branches, states, indices)
         # Of 2-D anchors only x and y are measured from the reference, without anchors nothing is.
@@ -218,8 +215,7 @@ class SetPredictionHead(BaseModule):
     @staticmethod
     def _quality(boxes: Tensor, targets: Targets, matches: Matches) -> Tensor:
         """(L, B, N): IoU of a matched query's box with its object, without gradient; 0 for all
-        others.
-        """
+        others."""
         matched = (matches.layer, matches.image, matches.query)
         found, truth = boxes.detach()[matched], targets.boxes[matches.image, matches.target]
         iou = bbox_overlaps(bbox_cxcywh_to_xyxy(found), bbox_cxcywh_to_xyxy(truth), is_aligned=True)

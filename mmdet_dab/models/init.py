@@ -2,8 +2,8 @@
 
 The paper's cross-attention *can* pool from an anchor's region, but with random projections it does
 not at the start, and finding out how takes a DETR most of a short training. Nothing but the start
-differs here: the model, its weights' layout and its cost are the same. Used as ``init_cfg`` of a
-part:
+differs
+here: the model, its weights' layout and its cost are the same. Used as ``init_cfg`` of a part:
 
     decoder=dict(
         positional_query=dict(position_scale=dict(init_cfg=dict(type='UnitPositionScale'))),

@@ -32,8 +32,7 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-3) -> Tensor:
 
 def xavier_matrices(*modules: nn.Module, gain: float = 1.0) -> None:
     """Xavier-uniform for every matrix in ``modules``, as DETR initialises its transformer; vectors
-    stay.
-    """
+    stay."""
     for module in modules:
         for parameter in module.parameters():
             if parameter.dim() > 1:

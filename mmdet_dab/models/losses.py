@@ -1,4 +1,5 @@
-"""The focal loss (Lin et al., ICCV 2017, eq. 5) of many logits, of which nearly all are background."""
+"""The focal loss (Lin et al., ICCV 2017, eq. 5) of many logits, of which nearly all are
+background."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def background_loss(logits: Tensor, balance: float, gamma: float, slope: Tensor 
         balance: b.
         gamma: γ.
         slope: (R, K), where to write the derivative, b · s^γ (s + γ (1 − s) · −log(1 − s)); may be
-            ``logits``. None: nobody asks for it.
+            ``logits``.
+            None: nobody asks for it.
 
     Returns:
         (R,), summed over each row.
@@ -100,15 +102,21 @@ class SigmoidFocalLoss(nn.Module):
         gamma: focus on hard examples.
         reduction: ``'mean'``, ``'sum'`` or ``'none'``, as in mmdet.
         loss_weight: of the result.
+        use_sigmoid: as configs of mmdet state it; this loss has no other form.
     """
 
-    use_sigmoid = True
-
     def __init__(
-        self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = 'mean', loss_weight: float = 1.0
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        use_sigmoid: bool = True,
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        require(name, 'use_sigmoid', use_sigmoid, use_sigmoid, 'True: it has no other form')
+        self.use_sigmoid = use_sigmoid
         require(name, 'alpha', alpha, 0 <= alpha <= 1, 'in 0..1')
         require(name, 'gamma', gamma, gamma >= 0, 'at least 0')
         choose(name, 'reduction', reduction, ('mean', 'sum', 'none'))
@@ -116,8 +124,7 @@ class SigmoidFocalLoss(nn.Module):
 
     def row_sums(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits (L, N, C) and labels (L, N) long, C for background -> (L,), summed over queries
-        and classes.
-        """
+        and classes."""
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32))
         differentiate = exact.requires_grad and torch.is_grad_enabled()
         return _Focal.apply(exact, labels, self.alpha, self.gamma, differentiate) * self.loss_weight

@@ -1,6 +1,5 @@
 """Predictions that say the same thing twice. A DETR learns to avoid them; after a short training it
-has not yet.
-"""
+has not yet."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class MatrixNMS:
 
     def __call__(self, scores: Tensor, labels: Tensor, boxes: Tensor) -> Tensor:
         """Scores (B, K), best first, labels (B, K) and boxes (B, K, 4) x1 y1 x2 y2 -> scores (B,
-        K).
-        """
+        K)."""
         same_class = labels[:, :, None] == labels[:, None]
         overlap = (bbox_overlaps(boxes, boxes) * same_class).triu(diagonal=1)  # (B, better, K)
         repeated = overlap.amax(1)[..., None]  # c

@@ -163,7 +163,6 @@ class PredictedPointQueryGenerator(LearnedQueryGenerator):
 
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
         """Make the queries of a batch: content and position (B, N, D), and anchors (B, N, 2); see
-        the base.
-        """
+        the base."""
         queries = super().forward(tokens, data_samples)
         return replace(queries, anchors=self.anchors().expand(queries.content.size(0), -1, -1))

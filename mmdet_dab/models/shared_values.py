@@ -37,8 +37,7 @@ def parameters_of(kind: str | type) -> Mapping[str, inspect.Parameter]:
 
 def default_of(config: Mapping[str, Any], name: str) -> Any:
     """What a part has for an argument: that of its config, else the default of its class, else
-    None.
-    """
+    None."""
     parameter = parameters_of(config['type']).get(name) if 'type' in config else None
     default = None if parameter is None or parameter.default is parameter.empty else parameter.default
     return config.get(name, default)

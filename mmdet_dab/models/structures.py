@@ -20,8 +20,7 @@ class PositionalEncoder(Protocol):
 
     def boxes(self, anchors: Tensor) -> Tensor:
         """(..., 4) cx cy w h or (..., 2) cx cy in 0..1 -> (..., 2D) or (..., D); the first D as for
-        cells.
-        """
+        cells."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def demo_folder(tmp_path_factory):
     (folder / 'configs').symlink_to(CONFIGS)
     work_dir = folder / 'work_dirs' / 'demo'
     work_dir.mkdir(parents=True)
-    config = mmdet_dab.load_config('shapes/dab_detr_shapes_5min')
+    config = mmdet_dab.load_config('shapes/demo')
     model = MODELS.build(config.model)
     dataset = SyntheticShapes(num_images=1, seed=1, metainfo=config.shapes.metainfo, image_size=(64, 64))
     meta = dict(dataset_meta=dict(dataset.metainfo))

@@ -22,42 +22,39 @@ STATIONS = {
 }
 
 
-def stations(size: float | tuple[float, float], num_queries: int, num_classes: int) -> dict[str, dict]:
+def stations(size: float | tuple[float, float], num_queries: int) -> dict[str, dict]:
     """The configs of ``configs/mix/road``, and their last two with anchors of one size on a grid.
 
     Args:
         size: width and height of those anchors, in parts of the image.
         num_queries: of every station.
-        num_classes: for denoising, which names classes.
     """
     runs = {}
     for name, station in STATIONS.items():
         generator, options = 'model.query_generator', dict[str, Any]()
         if name.startswith('8'):
-            options['model.query_generator.num_classes'] = num_classes
             generator += '.generator'
         options[f'{generator}.num_queries'] = num_queries
         if name.endswith('on a grid'):
-            options[f'{generator}.initial_anchors'] = dict(type='mmdet_dab.GridAnchors', size=size, _delete_=True)
+            options[f'{generator}.initial_anchors'] = dict(type='GridAnchors', size=size, _delete_=True)
         runs[name] = dict(config=f'configs/mix/road/{station}_shapes.py', options=options)
     return runs
 
 
-def initial_anchors(config: str, generator: str, size: float | tuple[float, float], boxes: dict) -> dict[str, dict]:
-    """One config with each strategy for its anchors.
+def initial_anchors(config: str, generator: str, size: float | tuple[float, float]) -> dict[str, dict]:
+    """One config with each strategy for its anchors; ``BoxAnchors`` reads the boxes of its training images.
 
     Args:
         config: its file.
         generator: where in it the query generator stands, e.g. ``model.query_generator``.
         size: width and height of uniform anchors, in parts of the image.
-        boxes: the dataset, as in a config, from which ``BoxAnchors`` knows the objects.
     """
     strategies = {
-        'N(0, 1), as released': dict(type='mmdet_dab.NormalAnchors'),
-        'uniform, one size': dict(type='mmdet_dab.UniformAnchors', size=size),
-        'grid, mean size of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=boxes),
-        'grid, six sizes of the boxes': dict(type='mmdet_dab.BoxAnchors', dataset=boxes, num_sizes=6),
-        'boxes': dict(type='mmdet_dab.BoxAnchors', dataset=boxes, centers='data'),
+        'N(0, 1), as released': dict(type='NormalAnchors'),
+        'uniform, one size': dict(type='UniformAnchors', size=size),
+        'grid, mean size of the boxes': dict(type='BoxAnchors'),
+        'grid, six sizes of the boxes': dict(type='BoxAnchors', num_sizes=6),
+        'boxes': dict(type='BoxAnchors', centers='data'),
     }
     return {
         name: dict(config=config, options={f'{generator}.initial_anchors': dict(strategy, _delete_=True)})

@@ -56,7 +56,7 @@ def keep(study, run, seed, *points, machine='A machine, 1 threads, 60 GFLOPS in 
 def test_every_run_of_every_study_builds(name, run):
     config = Study(name).config(run, seed=3)
     assert config.randomness.seed == 3
-    assert config.model.bbox_head.num_classes == len(config.val_dataloader.dataset.metainfo.classes)
+    assert config.model.num_classes == len(config.val_dataloader.dataset.metainfo.classes)
     MODELS.build(config.model)
     for loader in (config.train_dataloader, config.val_dataloader):
         for transform in loader.dataset.pipeline:

@@ -6,14 +6,7 @@ page = 'docs/studies.md'
 about = 'Blood cells (BCCD) at 192 × 144 pixels, 8 epochs (416 steps of 4 images), AP on the 87 images of val.'
 seeds = [0, 1, 2]
 config = 'configs/custom/bccd_r18_c4_55e.py'
-train = dict(
-    type='CocoDataset',
-    data_root='data/bccd/',
-    ann_file='annotations/train.json',
-    data_prefix=dict(img='images/'),
-    metainfo=dict(classes=('RBC', 'WBC', 'Platelets')),
-)
-runs = initial_anchors(config, 'model.query_generator.generator', (0.165, 0.21), train)
+runs = initial_anchors(config, 'model.query_generator.generator', (0.165, 0.21))
 options = {
     # Half the recipe's, which was raised when these runs had been trained.
     'optim_wrapper.optimizer.lr': 5e-4,

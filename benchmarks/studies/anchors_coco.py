@@ -25,14 +25,13 @@ load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=T
 resize = dict(type='Resize', scale=(192, 144), keep_ratio=False)
 keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'instances')
 pipeline = [*load, resize, dict(type='PackDetInputs', meta_keys=keys)]
-runs = initial_anchors(config, 'model.query_generator.generator', (0.063, 0.11), sample)
+runs = initial_anchors(config, 'model.query_generator.generator', (0.063, 0.11))
 options = {
     'train_cfg.max_epochs': 100,
     'train_cfg.val_interval': 25,
     'param_scheduler.1.end': 100,
     'default_hooks.ema.momentum': 0.014,
-    'model.bbox_head.num_classes': 4,
-    'model.query_generator.num_classes': 4,
+    'model.num_classes': 4,
     'train_dataloader.dataset': dict(sample, pipeline=pipeline, _delete_=True),
     # Without test_mode the same 16 are chosen; without a file the ground truth is what the images
     # come with.

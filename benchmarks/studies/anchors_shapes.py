@@ -5,15 +5,5 @@ page = 'docs/studies.md'
 about = 'Drawn shapes, 600 steps of 8 images, AP on 200 others.'
 seeds = [0, 1, 2]
 config = 'configs/shapes/dab_detr_shapes_5min.py'
-train = dict(
-    type='mmdet_dab.SyntheticShapes',
-    num_images=2000,
-    seed=0,
-    image_size=(64, 64),
-    metainfo=dict(classes=('ellipse', 'rectangle', 'triangle', 'ring')),
-    num_objects=(2, 4),
-    object_size=(0.3, 0.55),
-    min_visible=1.0,
-)
-runs = initial_anchors(config, 'model.query_generator', 0.4, train)
+runs = initial_anchors(config, 'model.query_generator', 0.4)
 options = {'train_cfg.max_iters': 600, 'train_cfg.val_interval': 100, 'param_scheduler.1.end': 600}

@@ -6,7 +6,7 @@ from benchmarks.variants import stations
 page = 'docs/convergence.md'
 about = 'Blood cells (BCCD) at 128 × 96 pixels, 600 steps of 8 images, AP on the 87 images of val.'
 seeds = [0, 1, 2]
-runs = stations((0.165, 0.21), num_queries=60, num_classes=3)
+runs = stations((0.165, 0.21), num_queries=60)
 
 load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True)]
 resize = dict(type='Resize', scale=(128, 96), keep_ratio=True)
@@ -19,8 +19,8 @@ cells = dict(
     metainfo=dict(classes=('RBC', 'WBC', 'Platelets')),
 )
 options = {
-    'model.bbox_head.num_classes': 3,
-    'model.bbox_head.max_per_img': 100,
+    'model.num_classes': 3,
+    'model.bbox_head.selection.max_per_img': 100,
     'train_dataloader.dataset': dict(
         cells,
         _delete_=True,

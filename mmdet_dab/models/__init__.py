@@ -11,6 +11,7 @@ from mmdet_dab.models.attention import (
     QuerySelfAttention,
 )
 from mmdet_dab.models.backbone import DilatedResNet, FrozenBatchNorm
+from mmdet_dab.models.cell_norm import CellNorm
 from mmdet_dab.models.class_scores import SigmoidScores, SoftmaxScores
 from mmdet_dab.models.decoder import CanvasFrame, TransformerDecoder
 from mmdet_dab.models.decoder_layer import DecoderLayer
@@ -65,6 +66,7 @@ __all__ = [
     'BoxL1Cost',
     'BoxesAtReferences',
     'CanvasFrame',
+    'CellNorm',
     'CellSelfAttention',
     'ClassificationCost',
     'ComposedDETR',

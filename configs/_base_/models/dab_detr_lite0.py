@@ -15,6 +15,6 @@ model = dict(
         frozen_stages=1,
         init_cfg=dict(type='ImageNetWheel'),
     ),
-    # Without a norm over the map, which would take padding for image.
-    neck=dict(in_channels=[112], norm_cfg=None),
+    # Not the small model's group norm, whose statistics would take padding for image.
+    neck=dict(in_channels=[112], norm_cfg=dict(_delete_=True, type='CellNorm')),
 )

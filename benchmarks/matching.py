@@ -60,7 +60,7 @@ def our_losses(device: str, counts: Sequence[int] | None = None) -> Any:
     """
     counts = counts or some_counts()
     mmdets('r50')  # registers mmdet's scope
-    from mmdet_dab.models import SetPredictionHead
+    from mmdet_dab.models import Queries, SetPredictionHead
     from mmdet_dab.registry import MODELS
 
     class GivenOutputs(SetPredictionHead):
@@ -74,7 +74,7 @@ def our_losses(device: str, counts: Sequence[int] | None = None) -> Any:
     config.update(type='mmdet_dab.GivenOutputs', num_classes=CLASSES)
     head = MODELS.build(config).to(device)
     logits, boxes = outputs(device, len(counts))
-    output = SimpleNamespace(logits=logits, boxes=boxes, queries=SimpleNamespace(denoising=None))
+    output = SimpleNamespace(logits=logits, boxes=boxes, queries=Queries(content=boxes))
     samples = truth(device, counts)
     return _step(lambda: head.loss(output, samples), logits, boxes)
 

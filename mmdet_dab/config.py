@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmdet_dab import compat
 from mmdet_dab.config_files import CONFIGS, config_names, find_config
+from mmdet_dab.console import say
 from mmdet_dab.errors import ConfigError, InstallError
 from mmdet_dab.overrides import read_with_overrides, walk
 
@@ -59,6 +60,7 @@ class DraftConfig:
         compat.import_stack()
         _import_custom_modules(self.cfg)
         self._check_keys()
+        _tell_names_of_both(self.cfg)
         return self.cfg
 
 
@@ -129,6 +131,17 @@ def _import_custom_modules(cfg: Config) -> None:
                 f"config {cfg.filename}: module '{name}' (custom_imports) cannot be imported: "
                 f'{type(error).__name__}: {error} ({place.filename}:{place.lineno})'
             ) from error
+
+
+def _tell_names_of_both(cfg: Config) -> None:
+    """Say which part a bare name means that is mmdet's and ours."""
+    from mmdet_dab.registry import names_of_both
+
+    both = names_of_both()
+    for key, node in walk(cfg.get('model'), 'model'):
+        if node.get('type') in both:
+            name = node['type']
+            say(f"{key}.type='{name}' is mmdet's; ours is type='mmdet_dab.{name}'")
 
 
 # --- Detectors

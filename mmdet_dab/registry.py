@@ -66,7 +66,8 @@ REGISTRIES = (
 
 def offer_to_mmdet() -> None:
     """Let mmdet's registries find our parts by their bare names; names that mmdet uses stay its
-    own."""
+    own.
+    """
     for ours in REGISTRIES:
         ours.mmdets.import_from_location()  # a name that comes later would meet ours in its place
         for name, part in ours.module_dict.items():

@@ -102,15 +102,21 @@ class SigmoidFocalLoss(nn.Module):
         gamma: focus on hard examples.
         reduction: ``'mean'``, ``'sum'`` or ``'none'``, as in mmdet.
         loss_weight: of the result.
+        use_sigmoid: as configs of mmdet state it; this loss has no other form.
     """
 
-    use_sigmoid = True
-
     def __init__(
-        self, alpha: float = 0.25, gamma: float = 2.0, reduction: str = 'mean', loss_weight: float = 1.0
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        reduction: str = 'mean',
+        loss_weight: float = 1.0,
+        use_sigmoid: bool = True,
     ) -> None:
         super().__init__()
         name = type(self).__name__
+        require(name, 'use_sigmoid', use_sigmoid, use_sigmoid, 'True: it has no other form')
+        self.use_sigmoid = use_sigmoid
         require(name, 'alpha', alpha, 0 <= alpha <= 1, 'in 0..1')
         require(name, 'gamma', gamma, gamma >= 0, 'at least 0')
         choose(name, 'reduction', reduction, ('mean', 'sum', 'none'))

@@ -16,7 +16,7 @@ from mmdet.structures.bbox import bbox_xyxy_to_cxcywh, get_box_tensor
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from mmdet_dab.models.compatibility import Contract
+from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.registry import TASK_UTILS
 
 #: Keeps ratios of areas finite, as in mmdet.
@@ -210,9 +210,13 @@ class HungarianMatcher(nn.Module):
         if not costs:
             raise ValueError(f'{type(self).__name__}: costs is empty: name at least one term')
         super().__init__()
-        # Modules without parameters, so that they are seen wherever the parts of a model are
-        # listed.
-        self.costs = nn.ModuleList(TASK_UTILS.build(cost) for cost in costs)
+        terms = [TASK_UTILS.build(cost) for cost in costs]
+        for index, (term, cost) in enumerate(zip(terms, costs, strict=True)):
+            what = f'{type(term).__module__}.{type(term).__name__} (type={cost["type"]!r})'
+            wanted = "a torch Module that costs a whole batch; mmdet's costs take one image"
+            require(type(self).__name__, f'costs.{index}', what, isinstance(term, nn.Module), wanted)
+        # Modules without parameters, so that they are seen where the parts of a model are listed.
+        self.costs = nn.ModuleList(terms)
 
     @torch.no_grad()
     def forward(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Matches:

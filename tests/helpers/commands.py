@@ -22,10 +22,10 @@ def run_tool(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedPr
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
     environment.pop('MMDET_DAB_TRACEBACK', None)
     command = [*program, str(ROOT / 'tools' / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 
-def run_command(name: str, *arguments: object, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def run_command(name: str, *arguments: object, cwd: Path, timeout: float = 900) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, without the seconds in which a fresh Python imports mmdet."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     environment.pop('MMDET_DAB_TRACEBACK', None)

@@ -62,6 +62,7 @@ def test_gathered_gradients_and_patience_are_kept(tmp_path):
     assert list(differences(left, outcome(tmp_path / 'undisturbed'))) == []
 
 
+@pytest.mark.slow
 def test_processes_are_killed_and_asked_to_stop(undisturbed, tmp_path):
     """SIGKILL, then SIGTERM, then to the end, with the command that users type."""
     config = interrupted_config(tmp_path)

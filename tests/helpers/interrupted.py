@@ -44,7 +44,9 @@ def interrupted_config(folder: Path, loop: str = 'epoch', **overrides: Any) -> C
         dict(
             optim_wrapper=dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=0.1)),
             log_processor=dict(by_epoch=loop == 'epoch'),
-            default_hooks=dict(checkpoint=dict(by_epoch=False, interval=2), visualization=dict(draw=False)),
+            default_hooks=dict(
+                checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=4), visualization=dict(draw=False)
+            ),
         )
     )
     config.merge_from_dict(overrides)

@@ -60,8 +60,8 @@ dab_head = dict(
     init_cfg=dict(type='BoxesAtReferences'),
 )
 
-# --- DAB-Deformable-DETR: several feature levels, attention to a few points around the anchor
-# --------- The encoding of Deformable DETR, with which the released weights were trained.
+# --- DAB-Deformable-DETR: several feature levels, attention to a few points around the anchor ---
+# The encoding of Deformable DETR, with which the released weights were trained.
 deformable_encoding = dict(dab_encoding, temperature=10000, offset=0.5)
 
 deformable_encoder = dict(
@@ -93,8 +93,7 @@ deformable_decoder = dict(
 # Branches for every layer, and boxes that start smaller than N(0, 1) before the sigmoid makes them.
 deformable_head = dict(dab_head, per_layer=('class', 'box'), init_cfg=dict(type='BoxesAtReferences', size_bias=-2.0))
 
-# --- The same where another part stands in the place already: _delete_ takes it out
-# ------------------
+# --- The same where another part stands in the place already: _delete_ takes it out ---
 replace_encoding = dict(dab_encoding, _delete_=True)
 replace_decoder = dict(dab_decoder, _delete_=True)
 replace_deformable_encoder = dict(deformable_encoder, _delete_=True)

@@ -42,7 +42,9 @@ def stations(size: float | tuple[float, float], num_queries: int) -> dict[str, d
 
 
 def initial_anchors(config: str, generator: str, size: float | tuple[float, float]) -> dict[str, dict]:
-    """One config with each strategy for its anchors; ``BoxAnchors`` reads the boxes of its training images.
+    """One config with each strategy for its anchors.
+
+    ``BoxAnchors`` gets the boxes of the training images.
 
     Args:
         config: its file.

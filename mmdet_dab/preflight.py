@@ -63,7 +63,8 @@ def check_annotations(cfg: Config, *splits: str) -> None:
 
 
 def check_schedule(cfg: Config) -> None:
-    """Refuse a schedule that ends before it begins, as one does that was made shorter than its warm-up.
+    """Refuse a schedule that ends before it begins, as one does that was made shorter than its
+    warm-up.
 
     Raises:
         ConfigError: names the key and both ends.

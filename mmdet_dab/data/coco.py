@@ -165,14 +165,14 @@ def _numbering(ids: Sequence[Any], what: str, count: Counter[str]) -> Callable[[
         numbers: dict[Hashable, int] = {}
         for value in ids:
             numbers.setdefault(value, len(numbers) + 1)
-        return lambda value: numbers.get(value, value)
-    exact = set(whole)
+        # What refers to nothing must not meet a new number; the checks tell of it.
+        return lambda value: numbers.get(value, value if type(value) is str and _whole(value) is None else -1)
 
     def converted(value: Any) -> Any:
         if type(value) is int:
             return value
         number = _whole(value)
-        if number not in exact:
+        if number is None:
             return value
         count[f'{what} to whole numbers'] += 1
         return number
@@ -286,8 +286,8 @@ def check_usable(data: Annotations, *, training: bool) -> None:
             data.objects,
             (
                 ('id', _is_whole),
-                ('image_id', _is_whole),
-                ('category_id', _is_whole),
+                ('image_id', _is_reference),
+                ('category_id', _is_reference),
                 ('area', _is_finite),
                 ('iscrowd', _is_flag if not training else _is_flag_or_missing),
                 ('ignore', _is_flag_or_missing),
@@ -313,6 +313,11 @@ CLEAN_COPY = '`mmdet-dab new-data` writes a complete copy.'
 
 def _is_whole(value: Any) -> bool:
     return type(value) is int or (type(value) is float and value.is_integer())
+
+
+def _is_reference(value: Any) -> bool:
+    """Whether it means to mmdet what it says: text that is a number is another id than the number."""
+    return type(value) is not str or _whole(value) is None
 
 
 def _is_finite(value: Any) -> bool:

@@ -101,7 +101,7 @@ def make(request: Request) -> None:
     classes, found = choose_classes([split.data for split in splits], kind, request.classes)
     findings += found
     _stop(notes, findings)
-    findings += _check_splits(splits, classes)
+    findings += _check_splits(splits, classes, invalid=any(finding.objects for finding in findings))
     _stop(notes, findings)
     base = _base(request, classes)
     statistics = [measure(split.data, classes) for split in splits]
@@ -220,14 +220,21 @@ def _check_sources(request: Request, sources: Sequence[Split]) -> list[Finding]:
     return findings
 
 
-def _check_splits(splits: Sequence[Split], classes: Sequence[str]) -> list[Finding]:
+def _check_splits(splits: Sequence[Split], classes: Sequence[str], *, invalid: bool) -> list[Finding]:
     """What a training run would refuse when it starts, and images on both sides.
 
     A share of invalid boxes that is small in the whole can be large in one split.
+
+    Args:
+        splits: training and validation.
+        classes: by label.
+        invalid: whether some of the boxes are; a million sound ones are not looked at twice.
     """
     train, val = splits
     findings = check_repeated_images((train.data, train.images.folder), (val.data, val.images.folder))
     for split in splits:
+        if not invalid and split.data.counted.any():
+            continue
         errors = [one for one in check_annotations(split.data, training=split is train) if one.stops]
         findings += [replace(one, what=f'in the {split.name} split {one.what}') for one in errors]
     if not any(finding.stops for finding in findings) and not len(measure(train.data, classes).objects):

@@ -206,3 +206,21 @@ def test_what_is_no_annotation_file(tmp_path: Path, content: bytes, words: str):
     with pytest.raises(DataError, match=r'a\.json: ') as refused:
         read_coco(path)
     assert words.lower() in str(refused.value).lower()
+
+
+@pytest.mark.parametrize('orphan', ['5', 5, 5.0, 0.5, 'img_99', '99', 99])
+@pytest.mark.parametrize('texts', [False, True])
+def test_what_refers_to_nothing_never_finds_an_image(drawn: Drawn, orphan: Any, texts: bool):
+    """Also where images are numbered anew; a training run does not refuse what is written then."""
+
+    def change(content: Content) -> None:
+        content['images'].pop(4)
+        content['annotations'] = [item for item in content['annotations'] if item['image_id'] != 5]
+        if texts:
+            ids('images', lambda value: f'img_{value}')(content)
+        content['annotations'][0]['image_id'] = orphan
+
+    data = read(drawn.coco(change=change), 'coco', ImageFolder(drawn.images), None)
+    assert (data.image_index < 0).tolist() == [True] + [False] * 13
+    data.write(drawn.folder / 'clean.json')
+    check_usable(read_coco(drawn.folder / 'clean.json'), training=False)

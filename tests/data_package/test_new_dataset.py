@@ -300,3 +300,12 @@ def test_anchors_have_the_mean_size_of_the_boxes(drawn: Drawn, no_sheet: None):
     boxes = training_boxes(DATASETS.build(written_config(drawn).train_dataloader.dataset), 100)
     sizes = BoxAnchors().from_boxes(boxes, 20).sigmoid()[:, 2:].unique(dim=0)
     assert sizes.tolist() == [pytest.approx((math.sqrt(16 * 28) / 64, math.sqrt(16 * 8) / 48), rel=1e-4)]
+
+
+def test_a_split_without_objects(drawn: Drawn, no_sheet: None):
+    """Of eight images the one for validation has none: an evaluation would have nothing to find."""
+    change = lambda content: content.update(annotations=content['annotations'][2:])  # noqa: E731
+    listing = drawn.folder / 'val.txt'
+    listing.write_text('0')
+    message = complaint(drawn.request(drawn.coco(change=change), val=listing))
+    assert 'in the val split' in message

@@ -366,7 +366,9 @@ def differences(ours: Any, reference: Any, key: str = '') -> Iterator[str]:
 def same(ours: Any, reference: Any) -> bool:
     """Whether two values are of one type and equal to the bit."""
     if isinstance(ours, torch.Tensor) and isinstance(reference, torch.Tensor):
-        return ours.shape == reference.shape and torch.equal(ours, reference)
+        if (ours.shape, ours.dtype) != (reference.shape, reference.dtype):
+            return False
+        return torch.equal(*(tensor.reshape(-1).contiguous().view(torch.uint8) for tensor in (ours, reference)))
     if isinstance(ours, np.ndarray) and isinstance(reference, np.ndarray):
         return ours.tobytes() == reference.tobytes()
     return type(ours) is type(reference) and ours == reference

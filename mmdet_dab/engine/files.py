@@ -14,7 +14,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.runner import Runner
 
-from mmdet_dab.errors import CheckpointError
+from mmdet_dab.errors import CheckpointError, listed
 
 #: Ends the name of a file that is being written; one that stays behind was cut off.
 PART = '.part'
@@ -71,25 +71,36 @@ def save_whole(runner: Runner, folder: str, name: str, backend_args: dict | None
     prepare = getattr(runner.train_loop, 'prepare_save', None)
     if prepare is not None:
         prepare()
+    if not isinstance(runner, Runner):
+        # MMEngine's FlexibleRunner gathers its parts from all processes, perhaps into a folder.
+        runner.save_checkpoint(folder, name, backend_args=backend_args, **options)
+        return
     failure = None
     if is_main_process():
-        if isinstance(get_file_backend(folder, backend_args=backend_args), LocalBackend):
-            try:
-                write_whole(
-                    Path(folder) / name, lambda part: runner.save_checkpoint(str(part.parent), part.name, **options)
-                )
-            except OSError as error:
-                failure = (
-                    f'checkpoint {Path(folder) / name} could not be written ({error.strerror or error}); earlier '
-                    'checkpoints are untouched. Make room, and go on from the last one with --resume'
-                )
-        else:
-            runner.save_checkpoint(folder, name, backend_args=backend_args, **options)
+        failure = _save_here(runner, folder, name, backend_args, options)
     told = [failure]
     broadcast_object_list(told)
     if told[0]:
         # One message for all processes.
         raise CheckpointError(told[0]) if is_main_process() else SystemExit(2)
+
+
+def _save_here(
+    runner: Runner, folder: str, name: str, backend_args: dict | None, options: dict[str, Any]
+) -> str | None:
+    """Save from this process; what went wrong, or None."""
+    if not isinstance(get_file_backend(folder, backend_args=backend_args), LocalBackend):
+        runner.save_checkpoint(folder, name, backend_args=backend_args, **options)
+        return None
+    path = Path(folder) / name
+    try:
+        write_whole(path, lambda part: runner.save_checkpoint(str(part.parent), part.name, **options))
+    except OSError as error:
+        return (
+            f'checkpoint {path} could not be written ({error.strerror or error}); earlier checkpoints are untouched. '
+            'Make room, and go on from the last one with --resume'
+        )
+    return None
 
 
 def note_last(work_dir: str, checkpoint: str) -> None:
@@ -114,17 +125,28 @@ def damage(path: Path) -> str | None:
 
 
 def latest_checkpoint(work_dir: str | Path, say: Callable[[str], None] = print) -> Path | None:
-    """The newest checkpoint in a work directory that is whole, or None where there is none.
+    """The newest checkpoint in a work directory that is whole, or None where there is none at all.
 
     Args:
         work_dir: of the training run that shall go on. It may have been moved.
-        say: is told of every damaged file, and of the one that is taken in its place.
+        say: is told of every damaged file that is passed over.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none is whole.
     """
+    passed: list[str] = []
     for path in _candidates(Path(work_dir)):
         wrong = damage(path)
         if wrong is None:
+            for text in passed:
+                say(f'checkpoint {text}: {path.name}, from before it, is taken')
             return path
-        say(f'checkpoint {path} {wrong}: the one before it is taken')
+        passed.append(f'{path} {wrong}')
+    if passed:
+        raise CheckpointError(
+            f'no checkpoint in {work_dir} can be used: {listed(passed, 3)}. To start from the beginning, take another '
+            '--work-dir'
+        )
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.dist import get_dist_info
@@ -23,7 +23,7 @@ class ResumableBatches(BatchSampler):
 
     Args:
         sampler: gives the indices of this process.
-        batch_size: of this process.
+        batch_size: of this process; several where the batch sampler has one for each dataset.
         batches: config of the batch sampler, for example mmdet's ``AspectRatioBatchSampler``; None
             takes the indices as they come.
         drop_last: leave out a last batch that is not full; for ``batches=None``.
@@ -35,20 +35,21 @@ class ResumableBatches(BatchSampler):
     def __init__(
         self,
         sampler: Sampler,
-        batch_size: int,
+        batch_size: int | Sequence[int],
         batches: Mapping[str, Any] | None = None,
         drop_last: bool = False,
         endless: bool = False,
     ) -> None:
         if batches is None:
-            self.batches = BatchSampler(sampler, batch_size, drop_last)
+            self.batches = BatchSampler(sampler, int(batch_size), drop_last)  # type: ignore[arg-type]
         else:
             self.batches = MMENGINE_DATA_SAMPLERS.build(
                 dict(batches), default_args=dict(sampler=sampler, batch_size=batch_size)
             )
         # Not super().__init__: DistSamplerSeedHook and others look for these two, and for no more.
         self.sampler = sampler
-        self.batch_size = batch_size
+        # Samplers of several datasets take a number of images from each.
+        self.batch_size = batch_size if isinstance(batch_size, int) else sum(batch_size)
         self.endless = endless
         self._seed = self._epoch = self._first = 0
 

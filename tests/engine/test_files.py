@@ -62,6 +62,13 @@ def test_the_newest_is_found_without_a_note_and_in_a_folder_that_moved(folder, t
     assert latest_checkpoint(moved) is None
 
 
+def test_it_does_not_start_over_where_all_are_damaged(folder):
+    for path in folder.glob('epoch_*.pth'):
+        cut(path)
+    with pytest.raises(CheckpointError, match=r'epoch_3\.pth.*epoch_2\.pth'):
+        latest_checkpoint(folder)
+
+
 @pytest.mark.parametrize('note', ['', '\0', '/nowhere/epoch_7.pth', '.', '../..', 'epoch_3.pth\nrm'])
 def test_a_note_that_leads_nowhere_is_left(folder, note):
     (folder / 'last_checkpoint').write_text(note)

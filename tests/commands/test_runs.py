@@ -114,6 +114,7 @@ def test_tensorboard_by_a_line_of_the_config(task: Task, tmp_path: Path):
     assert 'eta: ' in result.stdout + result.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_test_on_the_cpu(task: Task, tmp_path: Path):
     result = run_tool('dist_train.sh', task.config, 2, '--work-dir', 'two', *task.options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

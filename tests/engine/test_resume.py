@@ -44,6 +44,7 @@ def test_five_kills_make_no_difference(loop, workers, undisturbed, tmp_path):
     assert list(differences(outcome(tmp_path / 'work'), undisturbed(loop))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('quiet_runner')
 def test_gathered_gradients_and_patience_are_kept(tmp_path):
     """Five steps make an update, so that checkpoints lie between; the third validation ends it."""

@@ -25,7 +25,7 @@ from mmdet.models.layers import (
     DetrTransformerEncoder,
 )
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.layers import RenamedTensors, inverse_sigmoid, xavier_matrices
@@ -71,8 +71,10 @@ class MMDetStack(RenamedTensors, BaseModule):
 class MMDetEncoder(MMDetStack):
     """mmdet's ``DetrTransformerEncoder`` (DETR, Conditional DETR), for one feature level."""
 
+    stack_type: type[nn.Module] = DetrTransformerEncoder
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(DetrTransformerEncoder(**kwargs), levels=1)
+        super().__init__(self.stack_type(**kwargs), levels=1)
 
     def forward(self, tokens: ImageTokens) -> ImageTokens:
         """Encode: the same tokens with new content."""
@@ -81,17 +83,10 @@ class MMDetEncoder(MMDetStack):
 
 
 @MODELS.register_module()
-class MMDetDABEncoder(MMDetStack):
-    """mmdet's ``DABDetrTransformerEncoder``: positions times MLP(content), for one feature
-    level."""
+class MMDetDABEncoder(MMDetEncoder):
+    """mmdet's ``DABDetrTransformerEncoder``: positions times MLP(content), for one feature level."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(DABDetrTransformerEncoder(**kwargs), levels=1)
-
-    def forward(self, tokens: ImageTokens) -> ImageTokens:
-        """Encode: the same tokens with new content."""
-        content = self.stack(query=tokens.content, query_pos=tokens.position, key_padding_mask=tokens.padding)
-        return replace(tokens, content=content)
+    stack_type = DABDetrTransformerEncoder
 
 
 @MODELS.register_module()

@@ -17,6 +17,7 @@ from mmdet_dab.checkpoints.class_rows import class_tensors, fit_classes, select_
 from mmdet_dab.config import load_config
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
+from tests.helpers.mmdet_models import replace_everywhere
 from tests.helpers.tiny_task import make_task
 from tests.helpers.training import build, config_of
 
@@ -151,7 +152,7 @@ def test_a_training_begins_with_the_weights_of_load_from(tmp_path, quiet_runner)
     config = config_of(tmp_path, load_from=str(tmp_path / 'base.pth'))
     config.optim_wrapper.optimizer.lr = 0.0
     model = copy.deepcopy(config.model)
-    model.bbox_head.num_classes = 80
+    replace_everywhere(model, num_classes=80)
     save(tmp_path / 'base.pth', MODELS.build(model).state_dict(), ('square', *COCO[:79]))
     build(config).train()
     theirs, ours = (

@@ -170,8 +170,10 @@ def test_every_value_acts(tmp_path: Path, base: BaseModel, sizes: int):
 def test_a_written_config_states_what_differs(tmp_path: Path):
     """No line of prose over 100 characters, one base, and far fewer lines than the bases have."""
     write(tmp_path)
-    lines = (tmp_path / 'cells.py').read_text().splitlines()
-    assert all(len(line) <= (100 if line.startswith('#') and '---' not in line else 120) for line in lines)
+    # Where the tests run is no part of the prose.
+    lines = (tmp_path / 'cells.py').read_text().replace(str(tmp_path), '').splitlines()
+    longest = {True: 100, False: 120}  # prose, code
+    assert [line for line in lines if len(line) > longest[line.startswith('#') and '---' not in line]] == []
     assert sum(bool(line.strip()) and not line.strip().startswith('#') for line in lines) < 75
     assert next(line for line in lines if line.startswith('_base_')).count('.py') == 1
 

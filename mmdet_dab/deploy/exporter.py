@@ -161,20 +161,14 @@ def metadata_of(request: Request, model: Any, program: DetectionProgram) -> Meta
 
 def digest(checkpoint: Path | None, model: nn.Module) -> str:
     """SHA-256 of a checkpoint file, or of the weights where there is none."""
-    if checkpoint is not None:
-        with checkpoint.open('rb') as file:
-            return hashlib.file_digest(file, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') else _sha256(file)
     state = hashlib.sha256()
-    for tensor in model.state_dict().values():
-        state.update(tensor.numpy().tobytes())
-    return state.hexdigest()
-
-
-def _sha256(file: Any) -> str:
-    """For Python 3.10, whose hashlib has no ``file_digest``."""
-    state = hashlib.sha256()
-    while piece := file.read(2**20):
-        state.update(piece)
+    if checkpoint is None:
+        for tensor in model.state_dict().values():
+            state.update(tensor.numpy().tobytes())
+        return state.hexdigest()
+    with checkpoint.open('rb') as file:
+        while piece := file.read(2**20):
+            state.update(piece)
     return state.hexdigest()
 
 

@@ -78,7 +78,7 @@ def draw(runner: Runner, folder: Path, count: int) -> None:
     import mmcv
     import torch
 
-    from mmdet_dab.analysis import figures
+    from mmdet_dab.analysis import curves, figures, scalars
 
     dataset = runner.test_dataloader.dataset
     count = min(count, len(dataset))
@@ -91,4 +91,4 @@ def draw(runner: Runner, folder: Path, count: int) -> None:
     meta = dataset.metainfo
     rgb = [image[..., ::-1] for image in images]
     figures.draw_detections(folder / 'detections.png', rgb, samples, meta['classes'], meta['palette'])
-    figures.draw_curve(folder / 'curve.png', figures.read_scalars(folder))
+    curves.draw_curves([folder / 'curve.png'], [scalars.read_log(folder)])

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     say(f'demo: {args.config} → {args.work_dir}')
     draft = draft_config(args.config, args.cfg_options)
+    preflight.check_backends(draft.cfg)
     preflight.check_schedule(draft.cfg)
     say('loading PyTorch and MMDetection …')
     cfg = draft.finish()

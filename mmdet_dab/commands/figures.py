@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
     from mmdet_dab.explain.figures.material import Example, Material, Subject
+    from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 
 NUMBERS = (4, 6, 7, 10, 11, 12)
 #: Those that say something without weights.
@@ -89,7 +90,7 @@ def subject(name: str, cfg: Config, checkpoint: str | None) -> Subject:
     return Subject(Path(name).stem, build(cfg, checkpoint), checkpoint is not None)
 
 
-def encoder_of(first: Subject) -> object:
+def encoder_of(first: Subject) -> SinePositionalEncoder:
     """The positional encoder of a detector, or that of the paper where it has none of our kind."""
     from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 

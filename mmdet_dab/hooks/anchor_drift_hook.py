@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmdet_dab.models.query_generator import learned_anchors
 from mmdet_dab.registry import HOOKS
 
 #: In the message hub, which checkpoints keep: the anchors before the first step.
@@ -58,9 +56,7 @@ class AnchorDriftHook(Hook):
                 runner.message_hub.update_scalar(f'train/anchor_drift_{name}', float(part.norm(dim=1).mean()))
 
 
-@torch.no_grad()
 def anchors_of(runner: Runner) -> Tensor | None:
-    """(A, 4 or 2) in 0..1, on the CPU, of detectors whose query generator has ``anchors()``."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    anchors: Callable[[], Tensor] | None = getattr(getattr(model, 'query_generator', None), 'anchors', None)
-    return anchors().float().cpu().clone() if callable(anchors) else None
+    """(A, 4 or 2) in 0..1, on the CPU, or None where the detector has none."""
+    anchors = learned_anchors(runner.model)
+    return None if anchors is None else anchors.float().cpu().clone()

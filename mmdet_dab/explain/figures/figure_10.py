@@ -11,6 +11,7 @@ from torch import Tensor
 from mmdet_dab.errors import UserError
 from mmdet_dab.explain.figures import style
 from mmdet_dab.explain.figures.material import Material
+from mmdet_dab.models.query_generator import learned_anchors
 
 TITLE = 'Learned points, and learned boxes'
 #: More boxes than these hide one another; those that are drawn are spread over all.
@@ -23,7 +24,7 @@ def draw(material: Material) -> Figure:
     Raises:
         UserError: no detector has learned anchors.
     """
-    rows = [(subject, _anchors(subject.model)) for subject in material.subjects]
+    rows = [(subject, learned_anchors(subject.model)) for subject in material.subjects]
     shown = [(subject, anchors) for subject, anchors in rows if anchors is not None]
     if not shown:
         raise UserError(
@@ -31,8 +32,9 @@ def draw(material: Material) -> Figure:
             'the image: there is no point and no box to draw'
         )
     figure, cells = style.panels(len(shown), 3, 3.0, 3.0)
-    for axes, (subject, anchors) in zip(cells, shown, strict=True):
-        trained = '' if subject.trained else ', before training'
+    for axes, (subject, learned) in zip(cells, shown, strict=True):
+        anchors = learned.cpu()
+        trained = '' if subject.trained else '\nbefore training'
         style.name_row(axes[0], f'{subject.kind}\n{subject.name}{trained}')
         _draw_centers(axes[0], anchors)
         for cell in axes[1:]:
@@ -43,13 +45,6 @@ def draw(material: Material) -> Figure:
             _draw_boxes(axes[1], anchors)
             _draw_sizes(axes[2], anchors)
     return figure
-
-
-@torch.no_grad()
-def _anchors(model: object) -> Tensor | None:
-    """(N, 4 or 2) before the first layer."""
-    anchors = getattr(getattr(model, 'query_generator', None), 'anchors', None)
-    return None if anchors is None else anchors().cpu()
 
 
 def _unit_square(axes: Axes, title: str) -> None:

@@ -63,7 +63,7 @@ def _of_detector(
 
 def _of_formula(kind: str, anchors: Tensor, material: Material) -> tuple[str, Tensor, list[list[float]], float]:
     """The row of a kind of detector before any training."""
-    width = 2 * material.encoder.num_feats
+    width = 2 * material.code.num_feats
     before = SinePositionalEncoder(width, temperature=TEMPERATURE)
     if kind == 'DETR':
         cells = before.cells(torch.zeros(1, *SHAPE, dtype=torch.bool))[0]
@@ -74,5 +74,5 @@ def _of_formula(kind: str, anchors: Tensor, material: Material) -> tuple[str, Te
         logits = code_logits(before, anchors[:, :2], SHAPE)
         return f'{kind}\nformula, T = {TEMPERATURE}', as_attention(logits), anchors[:, :2].tolist(), 1.0
     reference = torch.full((2,), REFERENCE)
-    logits = code_logits(material.encoder, anchors, SHAPE, reference)
-    return f'{kind}\nformula, T = {material.encoder.temperature:g}', as_attention(logits), anchors.tolist(), 1.0
+    logits = code_logits(material.code, anchors, SHAPE, reference)
+    return f'{kind}\nformula, T = {material.code.temperature:g}', as_attention(logits), anchors.tolist(), 1.0

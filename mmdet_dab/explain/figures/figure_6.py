@@ -20,7 +20,7 @@ RATIOS: tuple[tuple[float, float] | None, ...] = (None, (0.5, 0.5), (1, 1), (2, 
 def draw(material: Material) -> Figure:
     """A row from the formula, and one for each detector with weights and a size modulation."""
     able = [subject for subject in material.trained if _modulation(subject) is not None]
-    figure, cells = style.panels(1 + len(able), len(RATIOS), 1.95, 2.35)
+    figure, cells = style.panels(1 + len(able), len(RATIOS), 1.6, 2.15)
     _draw_formula(cells[0], material)
     for row, subject in zip(cells[1:], able, strict=True):
         _draw_detector(row, subject, material)
@@ -28,12 +28,12 @@ def draw(material: Material) -> Figure:
 
 
 def _draw_formula(row: list[Axes], material: Material) -> None:
-    style.name_row(row[0], f'formula, T = {material.encoder.temperature:g}')
+    style.name_row(row[0], f'formula, T = {material.code.temperature:g}')
     for axes, ratio in zip(row, RATIOS, strict=True):
         w, h = (REFERENCE * factor for factor in ratio or (1, 1))
         anchor = torch.tensor([[0.5, 0.5, w, h]])
         reference = None if ratio is None else torch.full((2,), REFERENCE)
-        attention = as_attention(code_logits(material.encoder, anchor, SHAPE, reference))[0]
+        attention = as_attention(code_logits(material.code, anchor, SHAPE, reference))[0]
         style.draw_map(axes, attention)
         style.draw_anchor(axes, [0.5, 0.5] if ratio is None else anchor[0].tolist())
         _annotate(axes, ratio, attention)

@@ -20,6 +20,8 @@ from mmdet_dab.data.report import printable
 from mmdet_dab.errors import DataError, UserError
 from mmdet_dab.explain.figures.position import Look, look
 from mmdet_dab.explain.recording import load_batch
+from mmdet_dab.models.positional_encoder import SinePositionalEncoder
+from mmdet_dab.models.query_generator import learned_anchors
 
 #: Names of the three detectors that the paper compares, by the coordinates of their anchors.
 KINDS = {0: 'DETR', 2: 'Conditional DETR', 4: 'DAB-DETR'}
@@ -42,9 +44,8 @@ class Subject:
     @property
     def kind(self) -> str:
         """Which of the three detectors of the paper it is like, by its queries."""
-        generator = getattr(self.model, 'query_generator', None)
-        anchors = getattr(generator, 'anchors', None)
-        return KINDS[anchors().size(-1) if anchors is not None else 0]
+        anchors = learned_anchors(self.model)
+        return KINDS[0 if anchors is None else anchors.size(-1)]
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Material:
     def __init__(
         self,
         subjects: Sequence[Subject],
-        encoder: Any,
+        encoder: SinePositionalEncoder,
         examples: Iterator[Example],
         layer: int = -1,
         threshold: float = 0.3,
@@ -99,6 +100,11 @@ class Material:
         self.layer, self.threshold, self.limit = layer, threshold, limit
         self._examples = examples
         self._read: list[Example] = []
+
+    @property
+    def code(self) -> SinePositionalEncoder:
+        """The encoding of the paper, one for boxes and cells, with the temperature of the config."""
+        return code_with(self.encoder, self.encoder.temperature)
 
     @property
     def trained(self) -> list[Subject]:
@@ -126,6 +132,12 @@ class Material:
         if not -total <= self.layer < total:
             raise UserError(f'--layer {self.layer + 1}: the decoder has {total} layers: give 1 to {total}')
         return self.layer % total
+
+
+def code_with(encoder: SinePositionalEncoder, temperature: float) -> SinePositionalEncoder:
+    """The same encoding with one temperature for boxes and cells."""
+    width = 2 * encoder.num_feats
+    return SinePositionalEncoder(width, temperature, scale=encoder.scale, offset=encoder.offset)
 
 
 def examples_from(cfg: Config, images: Sequence[str], annotations: Path | None) -> Iterator[Example]:

@@ -26,8 +26,9 @@ TEXT, SMALL = 10, 8
 def panels(rows: int, columns: int, width: float = 2.3, height: float = 2.3) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``rows`` by ``columns`` axes; sizes of one of them in inches."""
     figure, axes = pyplot.subplots(
-        rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout='constrained'
+        rows, columns, figsize=(width * columns + 0.3, height * rows + 0.1), squeeze=False, layout='constrained'
     )
+    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.04)
     return figure, [list(row) for row in axes]
 
 

@@ -26,9 +26,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_dab.errors import UserError, listed
+from mmdet_dab.explain import formula as formulas
 from mmdet_dab.explain.answers import Answers, GroundTruth, Run, listening, run_of
 from mmdet_dab.explain.attentions import Dot, DotAttention, Place, PointAttention, Points, places
-from mmdet_dab.explain.tap import tapped
+from mmdet_dab.explain.formula import PositionalFormula
+from mmdet_dab.explain.tap import Call, tapped
 from mmdet_dab.models.matcher import in_parts_of_image
 
 Attention = DotAttention | PointAttention
@@ -63,6 +65,7 @@ class Recording:
         img_shape: (height, width) of the image in pixels, as the detector was given it.
         ori_shape: the same, as it was loaded.
         predictions: the detector's own, with ``bboxes`` x1 y1 x2 y2 in pixels of the loaded image.
+        formula: of the position part of ``cross``, or None, see :mod:`mmdet_dab.explain.formula`.
     """
 
     queries: Tensor
@@ -84,6 +87,7 @@ class Recording:
     img_shape: tuple[int, int]
     ori_shape: tuple[int, int]
     predictions: InstanceData
+    formula: PositionalFormula | None
 
     def row(self, query: int) -> int:
         """Where query number ``query`` stands among the n recorded ones.
@@ -189,6 +193,7 @@ def record_batch(
     with contextlib.ExitStack() as stack:
         stack.enter_context(evaluating(model))
         heard = stack.enter_context(listening(model))
+        heard_of_position = stack.enter_context(formulas.listening(model))
         calls = [
             (place, stack.enter_context(tapped(place.module, place.method)))
             for place in kept
@@ -201,7 +206,8 @@ def record_batch(
     _check_range('layer', 'layers', wanted, total)
     read = [(place, place.reader(place.module, heard_calls[-1])) for place, heard_calls in calls if heard_calls]
     return [
-        _recording(model, run, read, image, sample, queries, wanted, cells) for image, sample in enumerate(predicted)
+        _recording(model, run, heard_of_position, read, image, sample, queries, wanted, cells)
+        for image, sample in enumerate(predicted)
     ]
 
 
@@ -212,6 +218,7 @@ def _is_wanted(place: Place, layers: Sequence[int] | None, cells: Sequence[Any])
 def _recording(
     model: Any,
     run: Run,
+    heard: Mapping[str, list[Call]],
     read: Sequence[tuple[Place, Dot | Points]],
     image: int,
     sample: DetDataSample,
@@ -236,6 +243,8 @@ def _recording(
     for place, attention in read:
         chosen_rows = (of_cells if place.role == 'encoder' else rows).to(attention.output.device)
         found[place.role][place.layer] = attention.read(image, chosen_rows, ratios.to(chosen_rows.device))
+    padding = None if run.padding is None else run.padding[image].cpu()
+    formula = formulas.formula_of(model, heard, image, rows, found['cross'], answers.anchors, run.shapes, padding)
     return Recording(
         queries=rows,
         layers=tuple(layers),
@@ -251,11 +260,12 @@ def _recording(
         encoder=found['encoder'],
         cells=of_cells,
         shapes=run.shapes,
-        padding=None if run.padding is None else run.padding[image].cpu(),
+        padding=padding,
         valid_ratios=ratios.cpu(),
         img_shape=tuple(sample.img_shape[:2]),
         ori_shape=tuple(sample.metainfo.get('ori_shape', sample.img_shape)[:2]),
         predictions=sample.pred_instances.cpu(),
+        formula=formula,
     )
 
 

@@ -206,3 +206,32 @@ def test_training_mode_is_as_before():
     modes = [module.training for module in model.modules()]
     record_batch(model, *tiny.batch(), queries=[0])
     assert [module.training for module in model.modules()] == modes
+
+
+@pytest.mark.parametrize(
+    'name', ['Conditional DETR', 'DAB-DETR', 'anchor-masked', "mmdet's DABDETR", "mmdet's ConditionalDETR"]
+)
+def test_the_formula_gives_the_position_part(name: str):
+    """Of every query and layer, also with padding; the check within ``formula_of`` looks at one query only."""
+    for recording in recorded(name):
+        height, width = recording.formula.grid
+        assert height * width == (24 if recording.padding is None else int((~recording.padding).sum()))
+        for layer, attention in recording.cross.items():
+            maps = recording.as_maps(attention.position)[..., :height, :width]
+            for row, query in enumerate(recording.queries):
+                given = recording.formula.logits(layer, row, recording.anchors[layer, query].tolist())
+                largest = float(maps.abs().max())
+                torch.testing.assert_close(torch.from_numpy(given).float(), maps[:, row], rtol=0, atol=1e-5 * largest)
+
+
+def test_the_formula_without_modulation_and_with_another_temperature_differs():
+    formula, anchor = recorded('DAB-DETR')[0].formula, (0.4, 0.6, 0.1, 0.5)
+    plain = formula.logits(1, 0, anchor)
+    assert abs(plain - formula.logits(1, 0, anchor, modulated=False)).max() > 1e-3
+    assert abs(plain - formula.logits(1, 0, anchor, cell_temperature=3.0)).max() > 1e-3
+    assert abs(plain - formula.logits(1, 0, anchor, temperature=3.0)).max() > 1e-3
+
+
+@pytest.mark.parametrize('name', ['DETR', 'DAB-Deformable', 'deformable encoder'])
+def test_there_is_no_formula_where_logits_do_not_split_or_levels_are_several(name: str):
+    assert recorded(name)[0].formula is None

@@ -18,6 +18,8 @@ from mmdet_dab.errors import DataError, plural
 
 #: Steps that are measured, after those that warm up.
 MEASURED, WARM_UP = 12, 3
+#: Hooks that write files, or speak.
+SILENT = ('checkpoint', 'visualization', 'training_watch')
 #: A training run takes so many seconds to start and to end.
 START = 12.0
 #: With fewer epochs no schedule is worth its name.
@@ -82,7 +84,10 @@ def _shortened(cfg: Config, folder: str) -> Config:
     """The same training run for some steps, in silence, from weights that need not be there."""
     cfg.work_dir, cfg.log_level, cfg.load_from = folder, 'ERROR', None
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=WARM_UP + MEASURED, val_interval=10**9)
-    cfg.default_hooks = {**cfg.default_hooks, **dict.fromkeys(('checkpoint', 'visualization', 'logger'))}
+    hooks = {name: hook for name, hook in cfg.default_hooks.items() if name not in SILENT}
+    cfg.default_hooks = {**hooks, 'checkpoint': None}
+    # The default logger wants a folder that stays.
+    cfg.visualizer = dict(type='Visualizer', vis_backends=None)
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'FineTuningHook']
     for split in ('train', 'val'):
         loader: dict[str, Any] = cfg[f'{split}_dataloader']

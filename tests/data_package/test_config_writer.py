@@ -102,7 +102,7 @@ def test_paths_come_through_exactly(tmp_path: Path, name: str):
     paths = DataPaths(f'{name}/', (True, name), (True, f'{name}/'), (False, f'{name}.json'), (True, ''))
     base = BaseModel(SMALL, 16, f'{name}.pth', 60, denoising=True)
     cfg = write(tmp_path, paths=paths, base=base, seen=[name])
-    assert cfg.load_from == f'{name}.pth'.as_posix()
+    assert cfg.load_from == f'{name}.pth'
     assert cfg.train_dataloader.dataset.ann_file == f'{name}/{name}'
     assert cfg.train_dataloader.dataset.data_prefix.img == f'{name}/{name}/'
     assert cfg.val_evaluator.ann_file == f'{name}.json'

@@ -96,7 +96,7 @@ def choose(start: str, configs: Path, classes: Sequence[str]) -> BaseModel:
 
 
 def _strongest(configs: Path, classes: Sequence[str]) -> BaseModel:
-    """On a GPU a detector that knows COCO; on a CPU that takes days, and the small model minutes."""
+    """On a GPU a detector that knows COCO; on a CPU the small model, which takes minutes."""
     if torch.cuda.is_available():
         address = RELEASED[STRONGEST].address
         try:
@@ -124,7 +124,7 @@ def from_scratch(configs: Path) -> BaseModel:
 
 
 def from_imagenet(configs: Path) -> BaseModel:
-    """The small model with EfficientNet-Lite0 as its backbone, which starts from ImageNet's weights.
+    """The small model on EfficientNet-Lite0, which starts from ImageNet's weights.
 
     Raises:
         CheckpointError: the package with these weights is not installed.

@@ -269,7 +269,7 @@ def _base_line(base: BaseModel, classes: Sequence[str]) -> str:
 
 
 def _write_annotations(request: Request, splits: Sequence[Split]) -> tuple[list[str], list[Path]]:
-    """Write those that are not as they were read; return a line for each, and the file of each split."""
+    """Write those that are not as they were read; return a line for each, and all files."""
     lines, files = [], []
     for split in splits:
         file = split.data.source

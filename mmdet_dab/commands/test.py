@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model', type=Path, metavar='FILE', help='exported file to evaluate instead: .onnx, .xml, .pt2'
     )
+    parser.add_argument(
+        '--trust', action='store_true', help='load a .pt2 file, which may run code: only one that you made'
+    )
     arguments.add_runner(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file, for offline evaluation')
     parser.add_argument(
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     if args.model is not None:
         from mmdet_dab.deploy.exported_detector import put_in_place
 
-        put_in_place(cfg, args.model)
+        put_in_place(cfg, args.model, trusted=args.trust)
     if args.optimize:
         optimize = dict(type='mmdet_dab.OptimizeForInferenceHook', dtype=args.optimize)
         cfg.custom_hooks = [*cfg.custom_hooks, optimize]

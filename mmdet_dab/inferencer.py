@@ -48,7 +48,7 @@ class FileInferencer(DetInferencer):
         return tuple(self.model.dataset_meta['classes'])
 
     @property
-    def palette(self) -> list[tuple[int, int, int]]:
+    def colours(self) -> list[tuple[int, int, int]]:
         """(r, g, b) in 0..255 of each class."""
         palette = self.model.dataset_meta['palette']
         colours = palette if isinstance(palette, str) else list(palette)

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.optimize:
         optimize_for_inference(detector.model, getattr(torch, args.optimize))
     writers: list[Writer] = [
-        Drawn(args.out_dir / 'vis', detector.palette, args.score_thr, args.codec),
+        Drawn(args.out_dir / 'vis', detector.colours, args.score_thr, args.codec),
         JsonFiles(args.out_dir / 'preds', [file.name for file in files]),
     ]
     if args.format:

@@ -67,6 +67,7 @@ class Run:
             while batch := list(islice(items, self.batch_size)):
                 for item, found in zip(batch, self.detect(batch), strict=True):
                     if found is not None:
+                        self.images += item.frame is None
                         for writer in self.writers:
                             writer.add(item, found)
                 done += len(batch)
@@ -89,9 +90,7 @@ class Run:
                     for number, _, image in video:
                         yield Item(file.name, image, number, video.frames_per_second)
                 else:
-                    image = read_image(file.path)
-                    self.images += 1
-                    yield Item(file.name, image)
+                    yield Item(file.name, read_image(file.path))
             except DataError as error:
                 self.complain(error)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdet_dab.errors import CheckpointError, ConfigError, DataError
+from mmdet_dab.errors import CheckpointError, ConfigError, DataError, UserError
 from mmdet_dab.overrides import walk
 
 if TYPE_CHECKING:
@@ -96,6 +96,20 @@ def check_checkpoint(path: str) -> None:
         resolve_weights(path)
     elif '://' not in path:
         read_checkpoint(path)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that is misspelt, or that this machine has not got.
+
+    Raises:
+        UserError: names what there is.
+    """
+    import torch
+
+    devices = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
+    there = name in devices or (name == 'cuda' and len(devices) > 1)
+    if not there:
+        raise UserError(f'--device {name}: this machine has {", ".join(devices)}. Write one of them.')
 
 
 def check_pretrained(cfg: Config) -> None:

@@ -22,12 +22,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--model', type=Path, metavar='FILE', help='exported file to evaluate instead: .onnx, .xml, .pt2'
     )
+    parser.add_argument(
+        '--trust', action='store_true', help='load a .pt2 file, which may run code: only one that you made'
+    )
     arguments.add_runner(parser)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to this file, for offline evaluation')
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
         help='write the images with ground truth and predictions there (of several processes, those of the first)',
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help='test every image mirrored as well, and merge what is found (half as fast)'
     )
     arguments.add_optimize(parser)
 
@@ -36,6 +42,8 @@ def run(args: argparse.Namespace) -> None:
     say(f'test {args.config} {args.model or args.checkpoint}')
     if (args.checkpoint is None) == (args.model is None):
         raise UserError('test: name either a checkpoint or an exported file, --model FILE')
+    if args.tta and args.model is not None:
+        raise UserError('--tta: an exported file tests every image as it is. Name a checkpoint.')
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise UserError(f'--out {args.out}: predictions are written as a pickle, name a .pkl file')
     draft = draft_config(args.config, args.cfg_options)
@@ -60,10 +68,14 @@ def run(args: argparse.Namespace) -> None:
     if args.model is not None:
         from mmdet_dab.deploy.exported_detector import put_in_place
 
-        put_in_place(cfg, args.model)
+        put_in_place(cfg, args.model, trusted=args.trust)
     if args.optimize:
         optimize = dict(type='mmdet_dab.OptimizeForInferenceHook', dtype=args.optimize)
         cfg.custom_hooks = [*cfg.custom_hooks, optimize]
+    if args.tta:
+        from mmdet_dab.interop.detr_tta import mirror_in_test
+
+        mirror_in_test(cfg)
     runner = launch.build_runner(cfg, args.launcher)
     if args.out:
         from mmdet.evaluation import DumpDetResults

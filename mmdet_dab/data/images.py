@@ -16,9 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmdet_dab.data.files import files_below
+from mmdet_dab.media_files import IMAGE_ENDINGS, files_below
 
-SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 #: What OpenCV reads, with which images are loaded in training.
 FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'PPM', 'JPEG2000')
 #: More would fill the memory of a training run's workers: a small file can claim any size.
@@ -169,7 +168,7 @@ class ImageFolder:
     @cached_property
     def files(self) -> dict[str, Path]:
         """Names relative to the folder -> paths, sorted."""
-        return {path.relative_to(self.folder).as_posix(): path for path in files_below(self.folder, SUFFIXES)}
+        return {path.relative_to(self.folder).as_posix(): path for path in files_below(self.folder, IMAGE_ENDINGS)}
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -185,7 +184,7 @@ class ImageFolder:
         """
         base = name.replace('\\', '/').rsplit('/', 1)[-1]
         stem, suffix = os.path.splitext(base)
-        fitting = self._by_stem.get((stem if suffix.lower() in SUFFIXES else base).lower(), [])
+        fitting = self._by_stem.get((stem if suffix.lower() in IMAGE_ENDINGS else base).lower(), [])
         for same in (
             [file for file in fitting if Path(file).name == base],
             [file for file in fitting if Path(file).stem == base],

@@ -1,6 +1,6 @@
 """The runtimes that execute an exported file: one class for each kind of file, all of one form.
 
-A backend runs batches and gives the file's metadata. None of them unpickles anything.
+A backend runs batches and gives the file's metadata.
 """
 
 from __future__ import annotations
@@ -145,15 +145,31 @@ def _first_line(error: Exception) -> str:
 BACKENDS: Mapping[str, Any] = MappingProxyType({'.onnx': OnnxBackend, '.xml': OpenVINOBackend, '.pt2': TorchBackend})
 
 
-def load_backend(path: str | Path, threads: int | None = None) -> Backend:
+#: Formats whose loader unpickles and evaluates what stands in the file.
+PROGRAMS = ('.pt2',)
+
+
+def load_backend(path: str | Path, threads: int | None = None, *, trusted: bool = False) -> Backend:
     """The backend for an exported file.
 
+    Args:
+        path: the file.
+        threads: of one run; None: all cores.
+        trusted: whether a file of :data:`PROGRAMS` may be loaded. The others are data: loading them
+            runs no code of theirs.
+
     Raises:
-        UserError: there is no such file, no runtime for its ending, or it cannot be read.
+        UserError: there is no such file, no runtime for its ending, it cannot be read, or is not
+            trusted.
     """
     path = Path(path)
     if path.suffix not in BACKENDS:
         raise UserError(f'{path}: an exported detector ends in {", ".join(BACKENDS)}.')
     if not path.is_file():
         raise UserError(f'{path}: no such file.')
+    if path.suffix in PROGRAMS and not trusted:
+        raise UserError(
+            f'{path}: torch runs code that a {path.suffix} file carries. If you made it, say so: --trust, or '
+            'Predictor(…, trusted=True). An .onnx file is data.'
+        )
     return BACKENDS[path.suffix](path, threads)

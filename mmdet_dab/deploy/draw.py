@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mmdet_dab.deploy.predictor import Detections
 from mmdet_dab.errors import UserError
+
+#: An image whose shorter side is much smaller, in pixels, is drawn enlarged; its longer side to
+#: this size at most.
+SHORTEST_SIDE, LONGEST_SIDE = 320, 4096
 
 
 def draw(image: np.ndarray, found: Detections, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -38,6 +43,26 @@ def draw(image: np.ndarray, found: Detections, palette: Sequence[Sequence[int]])
     return np.asarray(canvas)[..., ::-1].copy()
 
 
+def enlarged(image: np.ndarray, found: Detections) -> tuple[np.ndarray, Detections]:
+    """A small image in a multiple of its size, so that the labels leave some of it to see.
+
+    Args:
+        image: (H, W, 3) uint8.
+        found: boxes in pixels of the image.
+
+    Returns:
+        both in the new size; as they are where the image is large enough.
+    """
+    factor = max(1, round(SHORTEST_SIDE / min(image.shape[:2])))
+    # Also of a strip of a few pixels no more than a screen can show.
+    factor = max(1, min(factor, LONGEST_SIDE // max(image.shape[:2])))
+    if factor == 1:
+        return image, found
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    larger = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    return np.asarray(larger), replace(found, boxes=found.boxes * np.float32(factor))
+
+
 def _readable_on(colour: tuple[int, ...]) -> str:
     """Black on bright colours, white on dark ones (luma of ITU-R BT.601)."""
     red, green, blue = colour
@@ -53,5 +78,5 @@ def write_image(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         Image.fromarray(image[..., ::-1]).save(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be written ({error}).') from error

@@ -10,7 +10,8 @@ import numpy as np
 
 from mmdet_dab.deploy.backends import load_backend
 from mmdet_dab.deploy.metadata import Metadata
-from mmdet_dab.deploy.preprocessing import as_image, prepare, read_image
+from mmdet_dab.deploy.preprocessing import Batch, as_image, prepare, read_image
+from mmdet_dab.errors import DataError, plural
 
 ImageLike = str | Path | np.ndarray
 
@@ -47,6 +48,7 @@ class Predictor:
     Args:
         path: a ``.onnx``, ``.xml`` or ``.pt2`` file of ``mmdet-dab export``.
         threads: of one run; None: all cores.
+        trusted: load a ``.pt2`` file, which may run code; the other formats are data.
 
     Raises:
         UserError: the file cannot be used, or its runtime is not installed.
@@ -57,8 +59,8 @@ class Predictor:
         >>> found.boxes, found.scores, found.names
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
-        self.backend = load_backend(path, threads)
+    def __init__(self, path: str | Path, threads: int | None = None, *, trusted: bool = False) -> None:
+        self.backend = load_backend(path, threads, trusted=trusted)
 
     @property
     def metadata(self) -> Metadata:
@@ -78,7 +80,7 @@ class Predictor:
             for one image its detections, for a list one each.
 
         Raises:
-            DataError: an image cannot be read; names it.
+            DataError: an image cannot be read, which it names, or the file refuses their size.
         """
         if isinstance(images, (str, Path, np.ndarray)):
             return self.batch([images], threshold)[0]
@@ -89,7 +91,7 @@ class Predictor:
         if not images:
             return []
         arrays = [as_image(image) if isinstance(image, np.ndarray) else read_image(image) for image in images]
-        scores, labels, boxes = self.backend.run(*prepare(arrays, self.metadata))
+        scores, labels, boxes = self._run(prepare(arrays, self.metadata))
         least = self.metadata.threshold if threshold is None else threshold
         found = []
         for row, array in enumerate(arrays):
@@ -98,6 +100,21 @@ class Predictor:
             names = tuple(self.metadata.classes[label] for label in labels[row])
             found.append(Detections(boxes[row] * size, scores[row], labels[row], names).above(least))
         return found
+
+    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the file on a batch.
+
+        Raises:
+            DataError: it refuses the size, or has no memory for it.
+        """
+        try:
+            return self.backend.run(*batch)
+        except Exception as error:  # the runtimes' errors share no base class
+            number, _, height, width = batch.images.shape
+            words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise DataError(
+                f'the file cannot run on {plural(number, "image")} of {width} × {height} pixels ({words}).'
+            ) from error
 
     def stream(
         self, images: Sequence[ImageLike], batch_size: int = 1, threshold: float | None = None

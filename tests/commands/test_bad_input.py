@@ -141,7 +141,7 @@ def test_out_must_be_a_pickle(command: Commands, task: Task):
 
 def test_infer_without_images(command: Commands, task: Task, tmp_path: Path, checkpoint: Path):
     (tmp_path / 'empty').mkdir()
-    assert 'folder empty holds no image' in command.error('infer', 'empty', task.config, checkpoint)
+    assert 'empty: the folder holds no image' in command.error('infer', 'empty', task.config, checkpoint)
     assert 'gone does not exist' in command.error('infer', 'gone', task.config, checkpoint)
 
 

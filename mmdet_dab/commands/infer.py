@@ -14,14 +14,26 @@ from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config, read_arrays_or_files
 from mmdet_dab.console import say
-from mmdet_dab.errors import plural
+from mmdet_dab.errors import CheckpointError, UserError, plural
 from mmdet_dab.media_files import find_media
+from mmdet_dab.released import RELEASED, find_released
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        'mmdet-dab infer IMAGE... CONFIG CHECKPOINT [options]\n       mmdet-dab infer IMAGE... --model NAME [options]'
+    )
     arguments.add_media(parser)
-    arguments.add_config(parser)
-    parser.add_argument('checkpoint', help='checkpoint file; the class names in it are the ones drawn')
+    parser.add_argument_group(
+        'the detector',
+        'CONFIG: a file, the name of one of ours such as dab_detr_r50_50e, or mmdet::path of one of mmdet. '
+        'CHECKPOINT: a file, or hf://OWNER/REPOSITORY; the class names in it are the ones drawn.',
+    ).add_argument(
+        '--model',
+        metavar='NAME',
+        help=f'instead of both: a released detector ({", ".join(RELEASED)}), or hf://OWNER/REPOSITORY',
+    )
+    arguments.add_overrides(parser)
     parser.add_argument(
         '--out-dir', type=Path, default=Path('outputs'), metavar='DIR', help='folder to write to (default: outputs)'
     )
@@ -33,15 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     arguments.check_media(args)
-    files = find_media(args.images, args.out_dir)
-    say(f'infer {plural(len(files), "file")} with {args.config}')
-    draft = draft_config(args.config, args.cfg_options)
-    preflight.check_file(args.checkpoint)
+    images, config, checkpoint = _detector(args)
+    files = find_media(images, args.out_dir)
+    say(f'infer {plural(len(files), "file")} with {args.model or config}')
+    draft = draft_config(config, args.cfg_options)
+    preflight.check_file(checkpoint)
     say('loading PyTorch and MMDetection …')
     cfg = draft.finish()
     if args.device is not None:
         preflight.check_device(args.device)
-    preflight.check_checkpoint(args.checkpoint)
+    preflight.check_checkpoint(checkpoint)
     read_arrays_or_files(cfg)
     import torch
 
@@ -52,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     refuse_codec(files, args.codec)
     make_folder(args.out_dir)
-    detector = FileInferencer(cfg, args.checkpoint, args.device)
+    detector = FileInferencer(cfg, checkpoint, args.device)
     if args.optimize:
         optimize_for_inference(detector.model, getattr(torch, args.optimize))
     writers: list[Writer] = [
@@ -65,3 +78,29 @@ def run(args: argparse.Namespace) -> int:
     code = work(files)
     print(work.summary())
     return code
+
+
+def _detector(args: argparse.Namespace) -> tuple[list[str], str, str]:
+    """Images, config and checkpoint; the last two are the last of the arguments, or ``--model``.
+
+    Raises:
+        UserError: there are too few arguments.
+        CheckpointError: no released detector has this name, or the repository is of another model.
+    """
+    if args.model is None:
+        if len(args.images) < 3:
+            raise UserError('infer: give IMAGE CONFIG CHECKPOINT, or IMAGE --model NAME; see mmdet-dab infer --help')
+        *images, config, checkpoint = args.images
+        return images, config, checkpoint
+    if not args.model.startswith('hf://'):
+        return args.images, *find_released(args.model)
+    say('loading PyTorch …')
+    from mmdet_dab.checkpoints import resolve_weights
+
+    config = resolve_weights(args.model).config
+    if config is None:
+        raise CheckpointError(
+            f'{args.model}: these weights are of none of our configs. Write one, and give it in the place of CONFIG, '
+            f'with {args.model} as CHECKPOINT'
+        )
+    return args.images, config, args.model

@@ -9,11 +9,14 @@ import cv2
 import pytest
 import torch
 from mmdet.apis import inference_detector
+from mmengine.config import Config
 
 import mmdet_dab
 from mmdet_dab.errors import UserError
 from mmdet_dab.preflight import check_device
+from mmdet_dab.released import RELEASED, Released
 from tests.helpers.commands import Commands
+from tests.helpers.tiny import tiny_config
 from tests.helpers.tiny_task import CLASSES, Task
 
 
@@ -81,3 +84,36 @@ def test_a_device_that_is_not_there(device: str):
 
 def test_a_device_is_refused_by_the_command(command: Commands, task: Task, weights: Path, shots: Path):
     assert '--device gpu' in command.error('infer', 'shots', task.config, weights, '--device', 'gpu')
+
+
+# --- Released detectors by name
+
+
+def test_a_detector_by_its_name(
+    command: Commands, task: Task, shots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """From a cache of the hub, as transformers writes it; a tiny detector stands for the released one."""
+    from huggingface_hub import constants
+
+    from tests.helpers.huggingface import THEIR_WAY, build_theirs
+
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    repository = tmp_path / 'hub/models--someone--tiny'
+    (repository / 'refs').mkdir(parents=True)
+    (repository / 'refs/main').write_text('0' * 40)
+    theirs = build_theirs()
+    theirs.config.id2label = dict(enumerate(('ant', 'bee', 'cat')))
+    theirs.save_pretrained(repository / 'snapshots' / ('0' * 40))
+    config = Config.fromfile(task.config)
+    config.model = tiny_config(**THEIR_WAY)
+    config.dump(tmp_path / 'tiny.py')
+    monkeypatch.setitem(RELEASED, 'dab_detr_tiny', Released(str(tmp_path / 'tiny.py'), 'hf://someone/tiny'))
+    command('infer', 'shots/a.png', '--model', 'dab_detr_tiny', '--out-dir', 'out', '--device', 'cpu')
+    assert set(json.loads((tmp_path / 'out/preds/a.json').read_text())['names']) <= {'ant', 'bee', 'cat'}
+    assert 'hf://someone/tiny' in command.error('infer', 'shots/a.png', '--model', 'hf://someone/tiny')
+
+
+def test_a_name_that_is_none_and_too_few_arguments(command: Commands, task: Task, shots: Path):
+    assert 'dab_detr_r50_3pat' in command.error('infer', 'shots/a.png', '--model', 'dab_detr_r50_4pat')
+    assert '--model' in command.error('infer', 'shots/a.png', task.config)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmdet_dab.deploy.predictor import Detections
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.errors import UserError
 
 #: An image whose shorter side is much smaller, in pixels, is drawn enlarged; its longer side to

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from mmdet_dab.console import Progress
-from mmdet_dab.deploy.predictor import Detections
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.deploy.preprocessing import read_image
 from mmdet_dab.deploy.results import Item, Writer
 from mmdet_dab.deploy.video import Video, check_codec

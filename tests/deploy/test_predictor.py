@@ -60,6 +60,14 @@ def test_a_batch_of_several_sizes(model: Path, shot: Path):
     np.testing.assert_allclose(wide.boxes[0], [50, 50, 150, 100])
 
 
+def test_drawn_on_the_image(model: Path, shot: Path):
+    predictor = Predictor(model)
+    drawn = predictor.draw(shot, predictor(shot))
+    assert (drawn[75, 50] == METADATA.palette[1][::-1]).all(), 'the left side of the box'
+    assert (drawn[20, 20] == 200).all()
+    assert (cv2.imread(str(shot)) == 200).all()
+
+
 def test_neither_torch_nor_mmdet_is_imported(model: Path, shot: Path):
     """Also not while the console command runs."""
     program = f"""

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from mmdet.apis import inference_detector
+from pycocotools.coco import COCO
 
 import mmdet_dab
 from tests.helpers.commands import Commands
@@ -37,6 +38,19 @@ def test_an_exported_file_is_evaluated_and_loaded_once(
     assert len(found) == 6
     # Of images of 64 × 64 pixels, the box (1/4, 1/2, 3/4, 1).
     assert found[0]['pred_instances']['bboxes'][0].tolist() == [16, 32, 48, 64]
+
+
+def test_predictions_as_coco_results(command: Commands, task: Task, tmp_path: Path):
+    """With the ids of the annotations, so that they can be evaluated elsewhere."""
+    path = write_hand_made(tmp_path / 'tiny.onnx', replace(METADATA, classes=CLASSES, scale=(64, 64)))
+    given = ('test', task.config, '--model', path, '--out', 'deep/found.json', '--work-dir', 'w')
+    printed = command(*given, *task.options)
+    assert 'deep/found.json' in printed
+    assert [file.name for file in (tmp_path / 'deep').iterdir()] == ['found.json']
+    found = COCO(str(task.data_root / 'annotations/all.json')).loadRes(str(tmp_path / 'deep/found.json'))
+    assert len(found.anns) == 12
+    first = min(found.loadAnns(found.getAnnIds(imgIds=[0])), key=lambda item: item['id'])
+    assert (first['bbox'], first['category_id']) == ([16, 32, 32, 32], 2)
 
 
 def test_an_exported_file_of_other_classes_is_refused(command: Commands, task: Task, tmp_path: Path):

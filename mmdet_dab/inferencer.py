@@ -18,7 +18,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmdet_dab.checkpoints import match_weights
-from mmdet_dab.deploy.predictor import Detections
+from mmdet_dab.deploy.detections import Detections
 
 #: What mmengine and mmdet warn of where nothing is wrong.
 HARMLESS = (

@@ -80,7 +80,7 @@ def find_media(given: Sequence[str | Path], out: Path | None = None) -> list[Med
     found: dict[str, MediaFile] = {}
     for text in given:
         for file in _meant(str(text), out):
-            found.setdefault(os.path.realpath(file.path), file)
+            found.setdefault(os.path.abspath(file.path), file)
     files = list(found.values())
     if len({file.name for file in files}) == len(files):
         return files
@@ -101,7 +101,8 @@ def _meant(text: str, out: Path | None) -> Iterator[MediaFile]:
         plain = text[: min(text.find(sign) for sign in '*?[' if sign in text)]
         base = Path(os.path.dirname(plain))
         matches = [Path(match) for match in glob.glob(text, recursive=True)]
-        files = sorted(file for file in matches if file.suffix.lower() in endings and file.is_file())
+        known = [file for file in matches if file.suffix.lower() in endings and file.is_file()]
+        files = sorted(file for file in known if not any(map(is_leftover, file.relative_to(base).parts)))
     else:
         raise UserError(f'{text} does not exist: name an image, a video, a folder of them or a pattern.')
     if out is not None and not base.resolve().is_relative_to(out.resolve()):

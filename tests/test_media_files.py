@@ -38,7 +38,7 @@ def test_leftovers_of_systems_are_passed_over():
     touch('a.png', '._a.png', '__MACOSX/b.png', '@eaDir/c.png', '.cache/d.png', 'f/e.png')
     Path('folder.png').mkdir()
     os.mkfifo('pipe.png')
-    assert names('.') == ['a.png', 'f/e.png']
+    assert names('.') == names('**/*') == ['a.png', 'f/e.png']
 
 
 def test_files_folders_and_patterns_each_once_in_the_order_given():
@@ -56,6 +56,12 @@ def test_the_same_name_in_two_folders():
     os.chdir('all/one')
     assert names('.', '../two') == ['one/a.png', 'two/a.png']
     assert names('../two/*.png') == ['a.png']
+
+
+def test_links_to_one_image_are_two_images():
+    touch('a.png')
+    Path('b.png').symlink_to('a.png')
+    assert names('.', 'a.png', './b.png') == ['a.png', 'b.png']
 
 
 def test_a_file_with_the_signs_of_a_pattern_in_its_name():

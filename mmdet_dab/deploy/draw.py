@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mmdet_dab.deploy.predictor import Detections
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.errors import UserError
 
 #: An image whose shorter side is much smaller, in pixels, is drawn enlarged; its longer side to
@@ -31,13 +31,15 @@ def draw(image: np.ndarray, found: Detections, palette: Sequence[Sequence[int]])
     canvas = Image.fromarray(image[..., ::-1])
     pen = ImageDraw.Draw(canvas)
     size = max(10, min(image.shape[:2]) // 36)
-    font, line = ImageFont.load_default(size), max(1, size // 8)
+    font, line = ImageFont.load_default(size), max(2, size // 8)
     for index in reversed(range(len(found))):
         colour = tuple(palette[found.labels[index]])
         left, top, right, bottom = found.boxes[index].tolist()
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
         text = f'{" ".join(found.names[index].split())} {found.scores[index]:.2f}'
-        box = pen.textbbox((left, max(0, top - size - 2 * line)), text, font=font)
+        # A label stays within the image.
+        start = max(0, min(left, image.shape[1] - pen.textlength(text, font=font) - 1))
+        box = pen.textbbox((start, max(0, top - size - 2 * line)), text, font=font)
         pen.rectangle(box, fill=colour)
         pen.text(box[:2], text, font=font, fill=_readable_on(colour), anchor='lt')
     return np.asarray(canvas)[..., ::-1].copy()

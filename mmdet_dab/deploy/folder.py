@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from mmdet_dab.console import Progress
-from mmdet_dab.deploy.predictor import Detections
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.deploy.preprocessing import read_image
 from mmdet_dab.deploy.results import Item, Writer
 from mmdet_dab.deploy.video import Video, check_codec
@@ -48,6 +48,7 @@ class Run:
         self.detector, self.writers = detector, writers
         self.threshold, self.batch_size = threshold, batch_size
         self.images = self.videos = self.errors = 0
+        self.progress = Progress(0, 'files')
 
     def __call__(self, files: Sequence[MediaFile]) -> int:
         """Do all files.
@@ -58,7 +59,8 @@ class Run:
         total, noun = len(files), 'files'
         if any(file.is_video for file in files):
             total, noun = sum(_frames(file) for file in files), 'frames'
-        progress, done = Progress(total, noun), 0
+        self.progress = progress = Progress(total, noun)
+        done = 0
         with ExitStack() as closing:
             for writer in self.writers:
                 closing.callback(writer.close)
@@ -107,6 +109,7 @@ class Run:
     def complain(self, error: DataError) -> None:
         """Say what is wrong with a file, and go on."""
         self.errors += 1
+        self.progress.close()
         print(f'error: {error}', file=sys.stderr)
 
 

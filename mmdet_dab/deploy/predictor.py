@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mmdet_dab.deploy.backends import load_backend
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.deploy.metadata import Metadata
 from mmdet_dab.deploy.preprocessing import Batch, as_image, prepare, read_image
 from mmdet_dab.errors import DataError, plural
 
 ImageLike = str | Path | np.ndarray
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image, best first.
-
-    Attributes:
-        boxes: (n, 4) float32, x1 y1 x2 y2 in pixels of the image.
-        scores: (n,) float32 in 0..1.
-        labels: (n,) int64, indices of classes.
-        names: of the classes.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def above(self, threshold: float) -> Detections:
-        """Those whose score is at least the threshold."""
-        kept = self.scores >= threshold
-        names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
-        return Detections(self.boxes[kept], self.scores[kept], self.labels[kept], names)
 
 
 class Predictor:
@@ -100,6 +74,21 @@ class Predictor:
             names = tuple(self.metadata.classes[label] for label in labels[row])
             found.append(Detections(boxes[row] * size, scores[row], labels[row], names).above(least))
         return found
+
+    def draw(self, image: ImageLike, found: Detections) -> np.ndarray:
+        """An image with boxes, names and scores; needs Pillow.
+
+        Args:
+            image: a path or an array, as :meth:`__call__` takes it.
+            found: in it.
+
+        Returns:
+            (H, W, 3) uint8 BGR, a new one.
+        """
+        from mmdet_dab.deploy.draw import draw  # Pillow takes a while to import
+
+        array = as_image(image) if isinstance(image, np.ndarray) else read_image(image)
+        return draw(array, found, self.metadata.palette)
 
     def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Run the file on a batch.

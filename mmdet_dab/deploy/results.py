@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.deploy.draw import draw, enlarged, write_image
-from mmdet_dab.deploy.predictor import Detections
 from mmdet_dab.deploy.video import VideoWriter
 from mmdet_dab.errors import UserError
 from mmdet_dab.media_files import IMAGE_ENDINGS

@@ -60,6 +60,14 @@ def test_a_batch_of_several_sizes(model: Path, shot: Path):
     np.testing.assert_allclose(wide.boxes[0], [50, 50, 150, 100])
 
 
+def test_drawn_on_the_image(model: Path, shot: Path):
+    predictor = Predictor(model)
+    drawn = predictor.draw(shot, predictor(shot))
+    assert (drawn[75, 50] == METADATA.palette[1][::-1]).all(), 'the left side of the box'
+    assert (drawn[20, 20] == 200).all()
+    assert (cv2.imread(str(shot)) == 200).all()
+
+
 def test_neither_torch_nor_mmdet_is_imported(model: Path, shot: Path):
     """Also not while the console command runs."""
     program = f"""
@@ -138,20 +146,32 @@ def test_files_that_are_no_exported_detector(model: Path, tmp_path: Path):
 # --- A model file is data
 
 
-def test_weights_outside_of_the_folder_are_not_read(model: Path, tmp_path: Path):
-    (tmp_path / 'secret').write_bytes(np.float32([0.9, 0.2]).tobytes())
+@pytest.mark.parametrize('place', ['../secret', 'absolute', 'beside'])
+def test_weights_in_other_files_are_not_read(model: Path, tmp_path: Path, place: str):
+    """Whatever the version of onnxruntime: before 1.24, it read files outside of the folder."""
     (tmp_path / 'models').mkdir()
-    for number, place in enumerate(('../secret', str(tmp_path / 'secret'))):
-        changed = onnx.load(model)
-        (row,) = (tensor for tensor in changed.graph.initializer if tensor.name == 'score_row')
-        row.ClearField('raw_data')
-        row.data_location = TensorProto.EXTERNAL
-        for key, value in (('location', place), ('length', '8')):
-            entry = row.external_data.add()
-            entry.key, entry.value = key, value
-        path = tmp_path / 'models' / f'{number}.onnx'
-        path.write_bytes(changed.SerializeToString())
-        assert f'{number}.onnx' in refused(path)
+    for file in ('secret', 'models/beside'):
+        (tmp_path / file).write_bytes(np.float32([0.9, 0.2]).tobytes())
+    changed = onnx.load(model)
+    (row,) = (tensor for tensor in changed.graph.initializer if tensor.name == 'score_row')
+    row.ClearField('raw_data')
+    row.data_location = TensorProto.EXTERNAL
+    named = str(tmp_path / 'secret') if place == 'absolute' else place
+    for key, value in (('location', named), ('length', '8')):
+        entry = row.external_data.add()
+        entry.key, entry.value = key, value
+    content = changed.SerializeToString()
+    overlong = content.replace(b'\x08location', b'\x88\x00location')
+    for name, data in (('plain', content), ('overlong', overlong)):
+        path = tmp_path / f'models/{name}.onnx'
+        path.write_bytes(data)
+        assert f'{name}.onnx' in refused(path)
+
+
+def test_a_class_may_be_called_location(tmp_path: Path):
+    names = ('location', 'dislocation')
+    path = write_hand_made(tmp_path / 'named.onnx', replace(METADATA, classes=names))
+    assert Predictor(path).metadata.classes == names
 
 
 def test_operators_of_a_library_are_not_loaded(model: Path, tmp_path: Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -56,35 +55,42 @@ def test_views_are_brought_back_and_merged():
     where the column is; the better one leads, and the other, with an IoU of c, is lowered to 0.4 · exp(−c² / 0.5).
     """
     steps = Compose([TRANSFORMS.build(step) for step in with_mirrored(PIPELINE)])
-    (merged,) = DetrTTA(module=Brightest()).test_step(pseudo_collate([steps(dict(img=image()))]))
-    found = merged.pred_instances
+    (sample,) = DetrTTA(module=Brightest()).test_step(pseudo_collate([steps(dict(img=image()))]))
+    found = sample.pred_instances
     assert len(found) == 1, 'as many as one view has'
     assert found.scores.tolist() == [pytest.approx(0.8)]
     assert 20 <= found.bboxes[0, 0] < found.bboxes[0, 2] <= 22
-    assert not merged.metainfo['flip'], 'the sample is that of the image as it is'
+    assert not sample.metainfo['flip'], 'the sample is that of the image as it is'
+
+
+def view(boxes: list[list[float]], scores: list[float], labels: list[int], flip: bool) -> DetDataSample:
+    sample = DetDataSample(metainfo=dict(ori_shape=(10, 100), flip=flip, flip_direction='horizontal'))
+    sample.pred_instances = InstanceData(
+        bboxes=torch.tensor(boxes), scores=torch.tensor(scores), labels=torch.tensor(labels)
+    )
+    return sample
+
+
+def merged(plain: DetDataSample, **more: float) -> InstanceData:
+    """With a mirrored view that has a box of each class at the left edge."""
+    mirrored = view([[90, 0, 100, 10], [90, 0, 100, 10.0]], [0.4, 0.2], [0, 1], flip=True)
+    return DetrTTA(module=Brightest(), **more)._merge_single_sample([plain, mirrored]).pred_instances
 
 
 def test_what_both_views_find_is_lowered_once():
     """IoU 1: 0.4 · exp(−1 / 0.5) = 0.054; another class and another place keep their scores."""
 
-    def view(boxes: list[list[float]], scores: list[float], labels: list[int], flip: bool) -> DetDataSample:
-        sample = DetDataSample(metainfo=dict(ori_shape=(10, 100), flip=flip, flip_direction='horizontal'))
-        sample.pred_instances = InstanceData(
-            bboxes=torch.tensor(boxes), scores=torch.tensor(scores), labels=torch.tensor(labels)
-        )
-        return sample
+    def plain() -> DetDataSample:
+        return view([[0, 0, 10, 10], [40, 0, 50, 10.0]], [0.9, 0.3], [0, 0], flip=False)
 
-    plain = view([[0, 0, 10, 10], [40, 0, 50, 10.0]], [0.9, 0.3], [0, 0], flip=False)
-    mirrored = view([[90, 0, 100, 10], [90, 0, 100, 10.0]], [0.4, 0.2], [0, 1], flip=True)
-    found = DetrTTA(module=Brightest())._merge_single_sample([plain, mirrored]).pred_instances
+    found = merged(plain())
     assert found.scores.tolist() == pytest.approx([0.9, 0.3])
-    tta = DetrTTA(module=Brightest(), sigma=1e9)  # lowers nothing
-    found = tta._merge_single_sample([copy.deepcopy(plain), mirrored]).pred_instances
     assert found.bboxes[:, 0].tolist() == [0, 40]
-    three = view([[0, 0, 10, 10]] * 3, [0.9, 0.01, 0.01], [0, 0, 0], flip=False)
-    found = DetrTTA(module=Brightest())._merge_single_sample([three, mirrored]).pred_instances
-    assert found.scores[:2].tolist() == pytest.approx([0.9, 0.2])
-    assert found.scores[2] == pytest.approx(0.4 * math.exp(-2))
+    found = merged(plain(), sigma=1e9)  # lowers nothing
+    assert found.scores.tolist() == pytest.approx([0.9, 0.4])
+    found = merged(view([[0, 0, 10, 10.0]] * 3, [0.9, 0.01, 0.01], [0, 0, 0], flip=False))
+    assert found.scores.tolist() == pytest.approx([0.9, 0.2, 0.4 * math.exp(-2)])
+    assert found.labels.tolist() == [0, 1, 0]
 
 
 def test_a_config_is_changed_and_its_own_way_is_kept():

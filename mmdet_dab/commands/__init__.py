@@ -15,6 +15,7 @@ NAMES = (
     'train',
     'test',
     'infer',
+    'explain',
     'demo',
     'new-data',
     'convert',

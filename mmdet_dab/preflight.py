@@ -11,11 +11,40 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdet_dab.errors import CheckpointError, ConfigError, DataError, UserError
+from mmdet_dab.errors import CheckpointError, ConfigError, DataError, InstallError, UserError
 from mmdet_dab.overrides import walk
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+
+#: Visualizer backends of MMEngine that need a package -> the module that it is imported as, and
+#: what to install.
+BACKENDS = {
+    'TensorboardVisBackend': ('tensorboard', 'tensorboard'),
+    'WandbVisBackend': ('wandb', 'wandb'),
+    'MLflowVisBackend': ('mlflow', 'mlflow'),
+    'ClearMLVisBackend': ('clearml', 'clearml'),
+    'NeptuneVisBackend': ('neptune', 'neptune'),
+    'DVCLiveVisBackend': ('dvclive', 'dvclive'),
+    'AimVisBackend': ('aim', 'aim'),
+}
+
+
+def check_backends(cfg: Config) -> None:
+    """Find visualizer backends whose package is missing: MMEngine would find out in the first step.
+
+    Raises:
+        InstallError: names the key, the backend and what to install.
+    """
+    for key, node in walk(cfg.get('visualizer'), 'visualizer'):
+        name = str(node.get('type')).rpartition('.')[2]
+        module, package = BACKENDS.get(name, (None, None))
+        if module is not None and importlib.util.find_spec(module) is None:
+            raise InstallError(
+                f'config {cfg.filename}: {key} is {name}, which needs the package {package}: '
+                f'pip install {package}, or take it out of visualizer.vis_backends'
+            )
 
 
 def check_data(cfg: Config, *splits: str) -> None:

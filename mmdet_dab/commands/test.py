@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     draft = draft_config(args.config, args.cfg_options)
     if args.show_dir:
         draw_into(draft.cfg, args.show_dir)
+    preflight.check_backends(draft.cfg)
     preflight.check_data(draft.cfg, 'test')
     preflight.check_file(str(args.model or args.checkpoint))
     say('loading PyTorch and MMDetection …')

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     say(f'train {args.config}')
     draft = draft_config(args.config, args.cfg_options)
+    preflight.check_backends(draft.cfg)
     preflight.check_schedule(draft.cfg)
     preflight.check_data(draft.cfg, 'train', 'val')
     for path in (draft.cfg.get('load_from'), args.resume if args.resume != AUTO else None):

@@ -20,6 +20,7 @@ NAMES = (
     'convert',
     'export',
     'run',
+    'report',
     'describe',
     'complexity',
     'mmdet-tool',

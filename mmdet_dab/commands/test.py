@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='DIR',
         help='write the images with ground truth and predictions there (of several processes, those of the first)',
     )
+    parser.add_argument(
+        '--report', type=Path, metavar='DIR', help='write a report there: AP, types of errors, thresholds, galleries'
+    )
     arguments.add_optimize(parser)
 
 
@@ -69,6 +72,10 @@ def run(args: argparse.Namespace) -> None:
         from mmdet.evaluation import DumpDetResults
 
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    if args.report:
+        from mmdet_dab.analysis.report import of_test
+
+        of_test.attach(runner, args.report, f'{args.config}, {args.model or args.checkpoint}')
     runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):
         if path:

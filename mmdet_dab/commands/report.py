@@ -28,11 +28,11 @@ def run(args: argparse.Namespace) -> None:
     from mmdet_dab.analysis.report.page import write
     from mmdet_dab.analysis.report.words import lead
 
-    truth = inputs.read_ground_truth(args.annotations, images.size_reader(args.images))
-    found = inputs.read_results(args.results, truth)
-    say(f'evaluating {plural(len(found), "detection")} on {plural(len(truth.data.images), "image")} …')
-    done = evaluate(found, truth)
-    load = images.folder_loader(args.images, truth.data.images)
+    gt = inputs.read_ground_truth(args.annotations, images.size_reader(args.images))
+    found = inputs.read_results(args.results, gt)
+    say(f'evaluating {plural(len(found), "detection")} on {plural(len(gt.data.images), "image")} …')
+    done = evaluate(found, gt)
+    load = images.folder_loader(args.images, gt.data.images)
     pages = write(done, args.out, args.title or args.results.name, load)
     print(lead(done))
     for page in pages:

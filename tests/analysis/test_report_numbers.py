@@ -157,7 +157,7 @@ def test_threshold_by_hand(tmp_path: Path):
     best = ours.best
     assert best is not None
     assert (best.threshold, best.precision, best.recall, best.f1) == pytest.approx((0.45, 0.75, 0.75, 0.75))
-    assert curve(ours.matching, ours.found, ours.truth, 1).best() is None
+    assert curve(ours.matching, ours.found, ours.gt, 1).best() is None
     precision, recall, _ = ours.overall.at(np.array([0.95, 0.7, 0.0]))
     assert recall.tolist() == [0, 0.5, 0.75]
     assert np.isnan(precision[0])

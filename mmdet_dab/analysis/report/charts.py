@@ -20,7 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 38, 10, 10, 36
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 #: Of a line of the legend, and of a letter, in pixels.
 LINE, LETTER = 17, 6.6
-STYLE = resources.files(__package__).joinpath('templates', 'chart.css').read_text(encoding='utf-8')
+STYLE = (resources.files(__package__) / 'templates' / 'chart.css').read_text(encoding='utf-8')
 
 
 @dataclass(frozen=True)

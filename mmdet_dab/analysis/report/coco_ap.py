@@ -78,9 +78,9 @@ class CocoAP:
         return [[one for one in self.evaluation.evalImgs[start : start + images] if one] for start in starts]
 
 
-def coco_ap(found: Detections, truth: GroundTruth) -> CocoAP:
+def coco_ap(found: Detections, gt: GroundTruth) -> CocoAP:
     """Evaluate with pycocotools' own settings: IoU 0.5 to 0.95, 100 detections on an image."""
-    data = truth.data
+    data = gt.data
     boxes, areas = found.boxes, found.boxes[:, 2] * found.boxes[:, 3]
     image_ids, category_ids = ([entry['id'] for entry in entries] for entries in (data.images, data.categories))
     results = [
@@ -105,16 +105,16 @@ def coco_ap(found: Detections, truth: GroundTruth) -> CocoAP:
         )
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(_index(truth, data.objects), _index(truth, results), 'bbox')
+        evaluation = COCOeval(_index(gt, data.objects), _index(gt, results), 'bbox')
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return CocoAP(evaluation, truth.names)
+    return CocoAP(evaluation, gt.names)
 
 
-def _index(truth: GroundTruth, objects: list[dict[str, Any]]) -> COCO:
+def _index(gt: GroundTruth, objects: list[dict[str, Any]]) -> COCO:
     index = COCO()
-    index.dataset = dict(images=truth.data.images, categories=truth.data.categories, annotations=objects)
+    index.dataset = dict(images=gt.data.images, categories=gt.data.categories, annotations=objects)
     index.createIndex()
     return index
 

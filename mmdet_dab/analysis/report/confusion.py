@@ -40,41 +40,39 @@ class Confusion:
         return sorted(order[:number].tolist())
 
 
-def confusion(matching: Matching, found: Detections, truth: GroundTruth, threshold: float) -> Confusion:
+def confusion(matching: Matching, found: Detections, gt: GroundTruth, threshold: float) -> Confusion:
     """Pair what was not found with detections of other classes, at an IoU of 0.5.
 
     Objects that a detection of their class finds are paired with it, as everywhere in the report.
     Each detection that is left, by descending score, takes the object that it covers best, of those
     that are left.
     """
-    kinds = len(truth.names)
+    kinds = len(gt.names)
     category, scores = found.category[matching.kept], found.scores[matching.kept]
     shown = (scores >= threshold) & ~matching.ignored
-    taken = np.zeros(len(truth.objects), dtype=bool)
+    taken = np.zeros(len(gt.objects), dtype=bool)
     taken[matching.target[matching.correct & shown]] = True
-    pairs = _pairs(matching, found, truth, np.flatnonzero(shown & ~matching.correct), taken)
+    pairs = _pairs(matching, found, gt, np.flatnonzero(shown & ~matching.correct), taken)
     matrix = np.zeros((kinds + 1, kinds + 1), dtype=np.int64)
     right = matching.target[matching.correct & shown]
-    np.add.at(matrix, (truth.category[right], truth.category[right]), 1)
-    np.add.at(matrix, (truth.category[pairs[:, 1]], category[pairs[:, 0]]), 1)
+    np.add.at(matrix, (gt.category[right], gt.category[right]), 1)
+    np.add.at(matrix, (gt.category[pairs[:, 1]], category[pairs[:, 0]]), 1)
     taken[pairs[:, 1]] = True
     alone = np.setdiff1d(np.flatnonzero(shown & ~matching.correct), pairs[:, 0])
-    np.add.at(matrix, (kinds, category[alone]), 1)
-    np.add.at(matrix, (truth.category[~taken], kinds), 1)
+    matrix[kinds, :-1] = np.bincount(category[alone], minlength=kinds)
+    matrix[:-1, kinds] = np.bincount(gt.category[~taken], minlength=kinds)
     return Confusion(matrix, pairs)
 
 
-def _pairs(
-    matching: Matching, found: Detections, truth: GroundTruth, rows: np.ndarray, taken: np.ndarray
-) -> np.ndarray:
+def _pairs(matching: Matching, found: Detections, gt: GroundTruth, rows: np.ndarray, taken: np.ndarray) -> np.ndarray:
     """(P, 2) detection and object of another class, image by image."""
     pairs = []
     images = found.image[matching.kept[rows]]
     free = np.flatnonzero(~taken)
-    for image in np.intersect1d(images, truth.image[free]).tolist():
+    for image in np.intersect1d(images, gt.image[free]).tolist():
         mine = rows[images == image]  # by descending score, as ``kept`` is
-        here = free[truth.image[free] == image]
-        iou = overlaps(found.boxes[matching.kept[mine]], truth.boxes[here])
+        here = free[gt.image[free] == image]
+        iou = overlaps(found.boxes[matching.kept[mine]], gt.boxes[here])
         for row in np.flatnonzero((iou >= FOUND).any(axis=1)).tolist():
             best = int(iou[row].argmax())
             if iou[row, best] >= FOUND:

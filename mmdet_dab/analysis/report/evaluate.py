@@ -22,7 +22,8 @@ class Evaluation:
     """Detections against their ground truth.
 
     Attributes:
-        found, truth: what was evaluated.
+        found: the detections.
+        gt: the ground truth.
         ap: COCO's figures.
         matching: at an IoU of 0.5.
         costs: errors by TIDE's types.
@@ -34,7 +35,7 @@ class Evaluation:
     """
 
     found: Detections
-    truth: GroundTruth
+    gt: GroundTruth
     ap: CocoAP
     matching: Matching
     costs: ErrorCosts
@@ -73,22 +74,22 @@ def threshold_of(overall: Curve) -> float:
     return 0.0 if best is None else best.threshold
 
 
-def evaluate(found: Detections, truth: GroundTruth) -> Evaluation:
+def evaluate(found: Detections, gt: GroundTruth) -> Evaluation:
     """Compute everything. Ten thousand detections take about a second, most of it in pycocotools."""
-    matching = match(found, truth)
-    overall = curve(matching, found, truth)
+    matching = match(found, gt)
+    overall = curve(matching, found, gt)
     threshold = threshold_of(overall)
-    mixed = confusion(matching, found, truth, threshold)
+    mixed = confusion(matching, found, gt, threshold)
     return Evaluation(
         found=found,
-        truth=truth,
-        ap=coco_ap(found, truth),
+        gt=gt,
+        ap=coco_ap(found, gt),
         matching=matching,
-        costs=error_costs(matching, found, truth),
+        costs=error_costs(matching, found, gt),
         overall=overall,
-        classes=[curve(matching, found, truth, label) for label in range(len(truth.names))],
+        classes=[curve(matching, found, gt, label) for label in range(len(gt.names))],
         calibration=calibration(matching, found),
         confident=calibration(matching, found, threshold),
         confusion=mixed,
-        galleries=choose(matching, found, truth, mixed, threshold),
+        galleries=choose(matching, found, gt, mixed, threshold),
     )

@@ -53,11 +53,13 @@ class Galleries:
     suspected: int
 
 
-def choose(matching: Matching, found: Detections, truth: GroundTruth, mixed: Confusion, threshold: float) -> Galleries:
+def choose(matching: Matching, found: Detections, gt: GroundTruth, mixed: Confusion, threshold: float) -> Galleries:
     """Choose the cases of all galleries.
 
     Args:
-        matching, found, truth: what was evaluated.
+        matching: of all detections.
+        found: the detections.
+        gt: the ground truth.
         mixed: of the same threshold.
         threshold: scores from which on a detection counts.
     """
@@ -73,15 +75,15 @@ def choose(matching: Matching, found: Detections, truth: GroundTruth, mixed: Con
     alarms = order[alarm[order]]
     pairs = mixed.pairs[np.argsort(-scores[mixed.pairs[:, 0]], kind='stable')]
     return Galleries(
-        label_errors=_detections(suspects, matching, found, truth),
-        misses=_misses(matching, found, truth, mixed, threshold),
-        false_alarms=_detections(alarms, matching, found, truth),
-        confused=_confused(pairs, matching, found, truth),
+        label_errors=_detections(suspects, matching, found, gt),
+        misses=_misses(matching, found, gt, mixed, threshold),
+        false_alarms=_detections(alarms, matching, found, gt),
+        confused=_confused(pairs, matching, found, gt),
         suspected=len(suspects),
     )
 
 
-def _detections(rows: np.ndarray, matching: Matching, found: Detections, truth: GroundTruth) -> list[Case]:
+def _detections(rows: np.ndarray, matching: Matching, found: Detections, gt: GroundTruth) -> list[Case]:
     cases: list[Case] = []
     for row in rows.tolist():
         index = int(matching.kept[row])
@@ -107,19 +109,17 @@ def _alike(cases: list[Case], image: int) -> int:
     return sum(case.image == image for case in cases)
 
 
-def _misses(
-    matching: Matching, found: Detections, truth: GroundTruth, mixed: Confusion, threshold: float
-) -> list[Case]:
+def _misses(matching: Matching, found: Detections, gt: GroundTruth, mixed: Confusion, threshold: float) -> list[Case]:
     """Objects without a detection of their class, and without one of another."""
     scores = np.append(found.scores[matching.kept], 0.0)
     score = scores[matching.found_by]
     missed = score < threshold
     missed[mixed.pairs[:, 1]] = False
-    areas = truth.boxes[:, 2] * truth.boxes[:, 3]
+    areas = gt.boxes[:, 2] * gt.boxes[:, 3]
     rows = np.flatnonzero(missed)
     cases: list[Case] = []
     for row in rows[np.lexsort((-areas[rows], score[rows]))].tolist():
-        image = int(truth.image[row])
+        image = int(gt.image[row])
         if _alike(cases, image) < MOST_ALIKE:
             by = int(matching.found_by[row])
             note = 'no detection fits' if by < 0 else f'found with a score of {score[row]:.2f} only'
@@ -129,12 +129,12 @@ def _misses(
     return cases
 
 
-def _confused(pairs: np.ndarray, matching: Matching, found: Detections, truth: GroundTruth) -> list[Case]:
+def _confused(pairs: np.ndarray, matching: Matching, found: Detections, gt: GroundTruth) -> list[Case]:
     cases: list[Case] = []
     seen: dict[tuple[int, int], int] = {}
     for row, target in pairs.tolist():
         index = int(matching.kept[row])
-        pair = int(truth.category[target]), int(found.category[index])
+        pair = int(gt.category[target]), int(found.category[index])
         seen[pair] = seen.get(pair, 0) + 1
         if seen[pair] <= MOST // 3 and _alike(cases, int(found.image[index])) < MOST_ALIKE:
             cases.append(Case(int(found.image[index]), index, target, 'the box fits, the class does not'))

@@ -158,8 +158,8 @@ def _restricted(data: Annotations, classes: Sequence[str]) -> Annotations:
     )
 
 
-def read_results(path: Path, truth: GroundTruth) -> Detections:
-    """Read a result file: a JSON list of ``image_id``, ``category_id``, ``bbox`` (x y w h), ``score``.
+def read_results(path: Path, gt: GroundTruth) -> Detections:
+    """Read a result file: a JSON list of detections with the keys :data:`NEEDED`.
 
     Raises:
         DataError: it is no such file, or one of another dataset; names the first entry that is
@@ -173,7 +173,7 @@ def read_results(path: Path, truth: GroundTruth) -> Detections:
         raise DataError(f'{path}: it is not JSON, or is cut off ({error}). Write it again.') from error
     if not isinstance(content, list):
         raise DataError(f'{path}: it is not a list of detections. {_advice(content)}')
-    return detections(content, truth, str(path))
+    return detections(content, gt, str(path))
 
 
 def _advice(content: Any) -> str:
@@ -182,7 +182,7 @@ def _advice(content: Any) -> str:
     return f'Give a list of objects with {listed(NEEDED)}.'
 
 
-def detections(entries: Sequence[Any], truth: GroundTruth, source: str) -> Detections:
+def detections(entries: Sequence[Any], gt: GroundTruth, source: str) -> Detections:
     """Check the entries of a result file.
 
     Raises:
@@ -201,12 +201,12 @@ def detections(entries: Sequence[Any], truth: GroundTruth, source: str) -> Detec
             raise DataError(
                 f"{source}: 'score' of entry {number} is {str(entry['score'])[:80]}. Write a number from 0 to 1."
             )
-    image = _rows([entry['image_id'] for entry in entries], truth.image_rows)
+    image = _rows([entry['image_id'] for entry in entries], gt.image_rows)
     if (image < 0).any():
-        raise DataError(_other_images(entries, image, truth, source))
-    category = _rows([entry['category_id'] for entry in entries], truth.category_rows)
+        raise DataError(_other_images(entries, image, gt, source))
+    category = _rows([entry['category_id'] for entry in entries], gt.category_rows)
     if (category < 0).any():
-        raise DataError(_other_categories(entries, category, truth, source))
+        raise DataError(_other_categories(entries, category, gt, source))
     boxes = np.array([entry['bbox'] for entry in entries], dtype=np.float64).reshape(-1, 4)
     return Detections(image, category, boxes, np.array([entry['score'] for entry in entries], dtype=np.float64))
 
@@ -223,21 +223,21 @@ def _unknown(ids: Sequence[Any], rows: np.ndarray) -> str:
     return listed(dict.fromkeys(repr(ids[row]) for row in np.flatnonzero(rows < 0).tolist()), 5)
 
 
-def _other_images(entries: Sequence[Any], rows: np.ndarray, truth: GroundTruth, source: str) -> str:
+def _other_images(entries: Sequence[Any], rows: np.ndarray, gt: GroundTruth, source: str) -> str:
     unknown = _unknown([entry['image_id'] for entry in entries], rows)
     return (
         f'{source}: {(rows < 0).sum():,} of {plural(len(entries), "detection")} are on images that '
-        f"{truth.data.source} lacks ('image_id' {unknown}). Give the annotations of the images that were detected on."
+        f"{gt.data.source} lacks ('image_id' {unknown}). Give the annotations of the images that were detected on."
     )
 
 
-def _other_categories(entries: Sequence[Any], rows: np.ndarray, truth: GroundTruth, source: str) -> str:
+def _other_categories(entries: Sequence[Any], rows: np.ndarray, gt: GroundTruth, source: str) -> str:
     ids = [entry['category_id'] for entry in entries]
-    known = listed(f'{one!r} ({truth.names[row]})' for one, row in truth.category_rows.items())
+    known = listed(f'{one!r} ({gt.names[row]})' for one, row in gt.category_rows.items())
     text = (
         f"{source}: 'category_id' {_unknown(ids, rows)} of {plural(int((rows < 0).sum()), 'detection')} is none of "
-        f'{truth.data.source}, which has {known}. '
+        f'{gt.data.source}, which has {known}. '
     )
-    if all(type(one) is int and 0 <= one < len(truth.names) for one in ids):
+    if all(type(one) is int and 0 <= one < len(gt.names) for one in ids):
         return text + 'They look like labels, counted from 0: write the ids of the categories instead.'
     return text + 'Give the annotations with the classes of the detector.'

@@ -51,21 +51,21 @@ class Matching:
     missed: np.ndarray
 
 
-def match(found: Detections, truth: GroundTruth) -> Matching:
+def match(found: Detections, gt: GroundTruth) -> Matching:
     """Match all images."""
     order = np.lexsort((-found.scores, found.image))
-    bounds = np.searchsorted(found.image[order], np.arange(len(truth.data.images) + 1))
-    objects = np.argsort(truth.image, kind='stable')
-    object_bounds = np.searchsorted(truth.image[objects], np.arange(len(truth.data.images) + 1))
-    crowds = _crowds(truth)
+    bounds = np.searchsorted(found.image[order], np.arange(len(gt.data.images) + 1))
+    objects = np.argsort(gt.image, kind='stable')
+    object_bounds = np.searchsorted(gt.image[objects], np.arange(len(gt.data.images) + 1))
+    crowds = _crowds(gt)
     parts, kept, start = [], [], 0
-    found_by = np.full(len(truth.objects), -1, dtype=np.int64)
-    for row in range(len(truth.data.images)):
+    found_by = np.full(len(gt.objects), -1, dtype=np.int64)
+    for row in range(len(gt.data.images)):
         mine = order[bounds[row] : bounds[row + 1]][:PER_IMAGE]
         if not len(mine):
             continue
         here = objects[object_bounds[row] : object_bounds[row + 1]]
-        image = _Image(found.boxes[mine], found.category[mine], truth.boxes[here], truth.category[here])
+        image = _Image(found.boxes[mine], found.category[mine], gt.boxes[here], gt.category[here])
         image.ignore(*crowds.get(row, (np.empty((0, 4)), np.empty(0, dtype=np.int64))))
         error, target = image.errors()
         parts.append((image.taken >= 0, image.ignored, error, np.append(here, -1)[target]))
@@ -82,13 +82,13 @@ def match(found: Detections, truth: GroundTruth) -> Matching:
     return Matching(np.concatenate(kept), correct, ignored, error, target, found_by, missed)
 
 
-def _crowds(truth: GroundTruth) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _crowds(gt: GroundTruth) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Image row -> boxes and classes of its crowds."""
     rows: dict[int, list[int]] = {}
-    for index, item in enumerate(truth.data.objects):
-        if item.get('iscrowd') and truth.data.image_index[index] >= 0 and truth.data.category_index[index] >= 0:
-            rows.setdefault(int(truth.data.image_index[index]), []).append(index)
-    return {row: (truth.data.boxes[indices], truth.data.category_index[indices]) for row, indices in rows.items()}
+    for index, item in enumerate(gt.data.objects):
+        if item.get('iscrowd') and gt.data.image_index[index] >= 0 and gt.data.category_index[index] >= 0:
+            rows.setdefault(int(gt.data.image_index[index]), []).append(index)
+    return {row: (gt.data.boxes[indices], gt.data.category_index[indices]) for row, indices in rows.items()}
 
 
 class _Image:

@@ -42,8 +42,12 @@ def attach(runner: Runner, folder: Path, title: str) -> None:
         ConfigError: the test has no boxes as ground truth.
     """
     dataset = runner.test_dataloader.dataset
-    truth, load = _of_coco(dataset) if isinstance(dataset, CocoDataset) else _of_any(dataset)
-    runner.test_evaluator.metrics.append(ReportMetric(folder, title, truth, load, list(dataset.metainfo['classes'])))
+    if isinstance(dataset, CocoDataset):
+        # Labels count its cat_ids, which stand in the order of the file, whatever the classes say.
+        metric = ReportMetric(folder, title, *_of_coco(dataset), dataset.cat_ids)
+    else:
+        metric = ReportMetric(folder, title, *_of_any(dataset), range(len(dataset.metainfo['classes'])))
+    runner.test_evaluator.metrics.append(metric)
 
 
 class ReportMetric(BaseMetric):
@@ -52,18 +56,17 @@ class ReportMetric(BaseMetric):
     Args:
         folder: for the report and its result file.
         title: of the page.
-        truth: what is to be found.
+        gt: the ground truth.
         load: gives images, None: no galleries.
-        classes: by label.
+        category_ids: ids in the ground truth, by label.
     """
 
     def __init__(
-        self, folder: Path, title: str, truth: GroundTruth, load: Loader | None, classes: Sequence[str]
+        self, folder: Path, title: str, gt: GroundTruth, load: Loader | None, category_ids: Sequence[int]
     ) -> None:
         super().__init__(prefix='report')
-        self.folder, self.title, self.truth, self.load = folder, title, truth, load
-        ids = {category['name']: category['id'] for category in truth.data.categories}
-        self.category_ids = [ids.get(name) for name in classes]
+        self.folder, self.title, self.gt, self.load = folder, title, gt, load
+        self.category_ids = category_ids
         self.ticks: list[tuple[float, int]] = []
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -90,8 +93,8 @@ class ReportMetric(BaseMetric):
         ]
         path = self.folder / RESULTS
         path.write_text(json.dumps(entries), encoding='utf-8')
-        found = inputs.detections(entries, self.truth, str(path))
-        pages = write(evaluate(found, self.truth), self.folder, self.title, self.load, self._speed())
+        found = inputs.detections(entries, self.gt, str(path))
+        pages = write(evaluate(found, self.gt), self.folder, self.title, self.load, self._speed())
         say(f'report  {pages[0]}')
         return {}
 
@@ -110,14 +113,16 @@ class ReportMetric(BaseMetric):
 def _of_coco(dataset: CocoDataset) -> tuple[GroundTruth, Loader | None]:
     """The annotation file itself, whose areas decide what is small or large."""
     folder = Path((dataset.data_prefix or {}).get('img') or '.')
-    truth = inputs.read_ground_truth(Path(dataset.ann_file), size_reader(folder), dataset.metainfo['classes'])
-    return truth, folder_loader(folder, truth.data.images)
+    gt = inputs.read_ground_truth(Path(dataset.ann_file), size_reader(folder), dataset.metainfo['classes'])
+    return gt, folder_loader(folder, gt.data.images)
 
 
 def _of_any(dataset: Any) -> tuple[GroundTruth, Loader | None]:
     """What a dataset of any kind tells of its images: boxes, labels, and files or pixels."""
     classes = dataset.metainfo['classes']
-    images, objects, pixels = [], [], False
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
+    pixels = False
     for row in range(len(dataset)):
         info = dataset.get_data_info(row)
         if 'instances' not in info:
@@ -138,7 +143,7 @@ def _of_any(dataset: Any) -> tuple[GroundTruth, Loader | None]:
                 )
             )
     categories = [dict(id=label, name=name) for label, name in enumerate(classes)]
-    truth = inputs.ground_truth(Annotations(Path(type(dataset).__name__), images, objects, categories))
+    gt = inputs.ground_truth(Annotations(Path(type(dataset).__name__), images, objects, categories))
     if not pixels:
-        return truth, folder_loader(Path('.'), images)
-    return truth, lambda row: Image.fromarray(np.ascontiguousarray(dataset.get_data_info(row)['img'][..., ::-1]))
+        return gt, folder_loader(Path('.'), images)
+    return gt, lambda row: Image.fromarray(np.ascontiguousarray(dataset.get_data_info(row)['img'][..., ::-1]))

@@ -94,7 +94,7 @@ def write(
 
 def _tiles(done: Evaluation, key: str, load: Loader) -> list[Tile]:
     cases: list[Case] = getattr(done.galleries, key)
-    return draw(cases, load, done.found, done.truth, done.threshold)
+    return draw(cases, load, done.found, done.gt, done.threshold)
 
 
 def _write_images(folder: Path, drawn: dict[str, Markup], tiles: dict[str, list[Tile]]) -> None:
@@ -111,13 +111,13 @@ def _write_images(folder: Path, drawn: dict[str, Markup], tiles: dict[str, list[
 def _content(done: Evaluation, title: str, speed: Speed | None, tiles: dict[str, list[Tile]]) -> dict[str, Any]:
     """What the templates name."""
     rows = _class_rows(done)
-    top = max(done.costs.gain.values()) or 1.0
+    top = done.costs.gain[done.costs.largest()] or 1.0
     return dict(
         title=title,
         lead=words.lead(done),
         done=done,
         speed=speed,
-        source=str(done.truth.data.source),
+        source=str(done.gt.data.source),
         sizes=SIZES,
         size_counts=_size_counts(done),
         classes=rows,
@@ -137,7 +137,7 @@ def _content(done: Evaluation, title: str, speed: Speed | None, tiles: dict[str,
         calibration=words.calibration_sentence(done),
         matrix=_matrix(done),
         pairs=done.confusion.top(MOST_PAIRS),
-        names=done.truth.names,
+        names=done.gt.names,
         charts=_charts(done),
         class_charts=_class_charts(done),
         galleries=[
@@ -153,11 +153,11 @@ def _class_rows(done: Evaluation) -> list[dict[str, Any]]:
     """A row for each class, the worst first; classes without objects last."""
     ap50, ap75 = done.ap.by_class(0.5), done.ap.by_class(0.75)
     by_size = {size: done.ap.by_class(size=size) for size in SIZES}
-    counts = done.truth.counts
+    counts = done.gt.counts
     without = [label for label in range(len(counts)) if label not in set(done.worst_first)]
     return [
         dict(
-            name=done.truth.names[label],
+            name=done.gt.names[label],
             objects=int(counts[label]),
             ap=float(done.class_ap[label]),
             ap50=float(ap50[label]),
@@ -171,7 +171,7 @@ def _class_rows(done: Evaluation) -> list[dict[str, Any]]:
 
 def _size_counts(done: Evaluation) -> dict[str, int]:
     """Objects of each of COCO's sizes, by the area of the annotation."""
-    areas = np.array([done.truth.data.objects[index]['area'] for index in done.truth.objects.tolist()], dtype=float)
+    areas = np.array([done.gt.data.objects[index]['area'] for index in done.gt.objects.tolist()], dtype=float)
     edges = done.ap.evaluation.params
     ranges = dict(zip(edges.areaRngLbl, edges.areaRng, strict=True))
     return {size: int(((areas >= ranges[size][0]) & (areas <= ranges[size][1])).sum()) for size in SIZES}
@@ -180,12 +180,12 @@ def _size_counts(done: Evaluation) -> dict[str, int]:
 def _matrix(done: Evaluation) -> dict[str, Any]:
     """The confusion matrix, of those classes that are confused most; its rows and columns."""
     labels = done.confusion.most_confused(MOST_IN_MATRIX)
-    nothing = len(done.truth.names)
+    nothing = len(done.gt.names)
     places = [*labels, nothing]
     cells = done.confusion.matrix[np.ix_(places, places)]
     totals = done.confusion.matrix[places].sum(axis=1)
     return dict(
-        names=[done.truth.names[label] for label in labels],
+        names=[done.gt.names[label] for label in labels],
         complete=len(labels) == nothing,
         rows=[
             [(int(cell), cell / total if total and place < len(labels) else 0.0) for cell in row]
@@ -240,24 +240,24 @@ def _class_charts(done: Evaluation) -> list[tuple[str, Markup]]:
     for label in done.worst_first[:MOST_CHARTS]:
         precision = done.ap.precision[:, :, label]
         lines = [Line('IoU 0.5', recall, precision[0], 0), Line('IoU 0.75', recall, precision[5], 1)]
-        name = short(done.truth.names[label])
+        name = short(done.gt.names[label])
         found.append((name, charts.chart(lines, 'recall', 'precision', f'Precision by recall, {name}')))
     return found
 
 
 def _captions(done: Evaluation, tiles: list[Tile]) -> list[dict[str, Any]]:
-    found, truth = done.found, done.truth
+    found, gt = done.found, done.gt
     captions = []
     for tile in tiles:
         case = tile.case
-        detected = None if case.detection is None else truth.names[found.category[case.detection]]
+        detected = None if case.detection is None else gt.names[found.category[case.detection]]
         captions.append(
             dict(
                 tile=tile,
-                file=truth.data.images[case.image]['file_name'],
+                file=gt.data.images[case.image]['file_name'],
                 detected=detected,
                 score=None if case.detection is None else float(found.scores[case.detection]),
-                annotated=None if case.target is None else truth.names[truth.category[case.target]],
+                annotated=None if case.target is None else gt.names[gt.category[case.target]],
                 note=case.note,
             )
         )

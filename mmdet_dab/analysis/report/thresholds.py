@@ -63,12 +63,12 @@ class Point:
     f1: float
 
 
-def curve(matching: Matching, found: Detections, truth: GroundTruth, label: int | None = None) -> Curve:
+def curve(matching: Matching, found: Detections, gt: GroundTruth, label: int | None = None) -> Curve:
     """Of one class, or with ``label=None`` of all detections together."""
     rows = ~matching.ignored
     if label is not None:
         rows &= found.category[matching.kept] == label
-    objects = len(truth.objects) if label is None else int(truth.counts[label])
+    objects = len(gt.objects) if label is None else int(gt.counts[label])
     scores = found.scores[matching.kept][rows]
     order = np.argsort(-scores, kind='stable')
     scores, hits = scores[order], np.cumsum(matching.correct[rows][order])

@@ -75,12 +75,12 @@ def average_precision(correct: np.ndarray, objects: int) -> float:
     return float(np.append(envelope, 0.0)[places].mean())
 
 
-def error_costs(matching: Matching, found: Detections, truth: GroundTruth) -> ErrorCosts:
+def error_costs(matching: Matching, found: Detections, gt: GroundTruth) -> ErrorCosts:
     """Correct one type of error after another, and see how AP50 rises."""
     category, score = found.category[matching.kept], found.scores[matching.kept]
     counted = ~matching.ignored
     points = _Points(category[counted], score[counted], matching.correct[counted])
-    objects = truth.counts
+    objects = gt.counts
     ap50 = points.mean_ap(objects)
     gain = {}
     for kind, name in enumerate(TYPES):
@@ -88,11 +88,11 @@ def error_costs(matching: Matching, found: Detections, truth: GroundTruth) -> Er
         corrected = _correctable(matching, score, kind) if kind in (CLS, LOC) else np.zeros_like(wrong)
         rows = np.flatnonzero((counted & ~wrong) | corrected)
         classes = category.copy()
-        classes[corrected] = truth.category[matching.target[corrected]]
+        classes[corrected] = gt.category[matching.target[corrected]]
         fixed = _Points(classes[rows], score[rows], (matching.correct | corrected)[rows])
         gain[name] = max(fixed.mean_ap(objects) - ap50, 0.0)
-    missed = np.bincount(truth.category[matching.missed], minlength=len(objects))
-    unfound = np.bincount(truth.category[matching.found_by < 0], minlength=len(objects))
+    missed = np.bincount(gt.category[matching.missed], minlength=len(objects))
+    unfound = np.bincount(gt.category[matching.found_by < 0], minlength=len(objects))
     gain['Miss'] = max(points.mean_ap(objects - missed) - ap50, 0.0)
     gain['FP'] = _Points(points.category, points.correct.astype(float), points.correct).mean_ap(objects) - ap50
     gain['FN'] = points.mean_ap(objects - unfound) - ap50

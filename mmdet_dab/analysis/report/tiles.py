@@ -34,46 +34,47 @@ class Tile:
     annotated: bytes
 
 
-def draw(cases: Sequence[Case], load: Loader, found: Detections, truth: GroundTruth, threshold: float) -> list[Tile]:
+def draw(cases: Sequence[Case], load: Loader, found: Detections, gt: GroundTruth, threshold: float) -> list[Tile]:
     """Draw the cases whose image can be read.
 
     Args:
         cases: of one gallery.
         load: gives the images.
-        found, truth: what was evaluated.
+        found: the detections.
+        gt: the ground truth.
         threshold: detections with lower scores are not drawn, but for that of the case.
     """
     tiles = []
     for case in cases:
         image = load(case.image)
         if image is not None:
-            tiles.append(_tile(case, image, found, truth, threshold))
+            tiles.append(_tile(case, image, found, gt, threshold))
     return tiles
 
 
-def _tile(case: Case, image: Image.Image, found: Detections, truth: GroundTruth, threshold: float) -> Tile:
+def _tile(case: Case, image: Image.Image, found: Detections, gt: GroundTruth, threshold: float) -> Tile:
     shown = np.flatnonzero((found.image == case.image) & (found.scores >= threshold))
     shown = shown[np.argsort(-found.scores[shown], kind='stable')][:MOST_BOXES]
-    objects = np.flatnonzero(truth.image == case.image)[:MOST_BOXES]
-    window = _window(case, image, found, truth)
+    objects = np.flatnonzero(gt.image == case.image)[:MOST_BOXES]
+    window = _window(case, image, found, gt)
     return Tile(
         case,
         _jpeg(image, window, found.boxes, shown.tolist(), case.detection, DETECTED),
-        _jpeg(image, window, truth.boxes, objects.tolist(), case.target, ANNOTATED),
+        _jpeg(image, window, gt.boxes, objects.tolist(), case.target, ANNOTATED),
     )
 
 
-def _window(case: Case, image: Image.Image, found: Detections, truth: GroundTruth) -> tuple[float, float, float, float]:
+def _window(case: Case, image: Image.Image, found: Detections, gt: GroundTruth) -> tuple[float, float, float, float]:
     """x1, y1, x2, y2 of the part of the image that is shown: around both boxes, within it."""
     boxes = [found.boxes[case.detection]] if case.detection is not None else []
-    boxes += [truth.boxes[case.target]] if case.target is not None else []
+    boxes += [gt.boxes[case.target]] if case.target is not None else []
     corners = np.array([(*box[:2], *(box[:2] + box[2:])) for box in boxes])
     low, high = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
     limits = np.array(image.size, dtype=float)
     size = np.minimum(np.maximum(CONTEXT * (high - low).max(), SMALLEST), limits)
     start = np.clip((low + high) / 2 - size / 2, 0, limits - size)
-    x, y, width, height = *start.tolist(), *size.tolist()
-    return x, y, x + width, y + height
+    (x1, y1), (x2, y2) = start.tolist(), np.minimum(start + size, limits).tolist()
+    return x1, y1, x2, y2
 
 
 def _jpeg(
@@ -90,13 +91,9 @@ def _jpeg(
     tile = image.resize(size, Image.Resampling.BILINEAR, box=window)
     pen = ImageDraw.Draw(tile)
     for index in [*(other for other in others if other != chosen), *([] if chosen is None else [chosen])]:
-        x, y, width, height = boxes[index].tolist()
-        left, top, right, bottom = (
-            (x - x1) * factor,
-            (y - y1) * factor,
-            (x + width - x1) * factor,
-            (y + height - y1) * factor,
-        )
+        corner, extent = boxes[index, :2], boxes[index, 2:]
+        ends = np.concatenate([corner, corner + extent]) - (x1, y1, x1, y1)
+        left, top, right, bottom = np.clip(factor * ends, -SIDE, 2 * SIDE).tolist()
         if right < 0 or bottom < 0 or left > size[0] or top > size[1]:
             continue
         corners = (left, top, max(right, left + 1), max(bottom, top + 1))

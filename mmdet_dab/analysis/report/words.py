@@ -57,11 +57,11 @@ def lead(done: Evaluation) -> str:
 
 
 def _sentences(done: Evaluation) -> Iterator[str]:
-    truth = done.truth
-    images, kinds = len(truth.data.images), int(np.isfinite(done.class_ap).sum())
+    gt = done.gt
+    images, kinds = len(gt.data.images), int(np.isfinite(done.class_ap).sum())
     yield (
         f'AP is {done.ap.summary["AP"]:.3f}, and AP50 {done.ap.summary["AP50"]:.3f}, on {plural(images, "image")} '
-        f'with {plural(len(truth.objects), "object")} of {plural(kinds, "class", "classes")}.'
+        f'with {plural(len(gt.objects), "object")} of {plural(kinds, "class", "classes")}.'
     )
     if not len(done.found):
         yield (
@@ -99,10 +99,8 @@ def _worst_class(done: Evaluation) -> Iterator[str]:
     if len(done.worst_first) < 2:
         return
     worst = done.worst_first[0]
-    number = int(done.truth.counts[worst])
-    text = (
-        f'The worst class is {tidy(done.truth.names[worst])}: AP {done.class_ap[worst]:.3f}, {plural(number, "object")}'
-    )
+    number = int(done.gt.counts[worst])
+    text = f'The worst class is {tidy(done.gt.names[worst])}: AP {done.class_ap[worst]:.3f}, {plural(number, "object")}'
     yield text + (', too few to tell it from chance.' if number < FEW else '.')
 
 

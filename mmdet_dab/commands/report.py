@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmdet_dab.console import say
-from mmdet_dab.errors import UserError, plural
+from mmdet_dab.errors import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.out.exists() and not args.out.is_dir():
-        raise UserError(f'--out {args.out}: it is a file. Name a folder.')
     say(f'report of {args.results}')
     from mmdet_dab.analysis.report import images, inputs
     from mmdet_dab.analysis.report.evaluate import evaluate
-    from mmdet_dab.analysis.report.page import write
+    from mmdet_dab.analysis.report.page import prepare, write
     from mmdet_dab.analysis.report.words import lead
 
     gt = inputs.read_ground_truth(args.annotations, images.size_reader(args.images))
     found = inputs.read_results(args.results, gt)
+    prepare(args.out)
     say(f'evaluating {plural(len(found), "detection")} on {plural(len(gt.data.images), "image")} …')
     done = evaluate(found, gt)
     load = images.folder_loader(args.images, gt.data.images)

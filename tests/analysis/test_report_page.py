@@ -228,7 +228,9 @@ def test_missing_files_are_named(command: Commands, tmp_path: Path):
     assert 'gone.json' in command.error('report', 'found.json', '--annotations', 'gone.json')
     (tmp_path / 'truth.json').write_text(json.dumps(annotated(0)))
     assert 'found.json' in command.error('report', 'found.json', '--annotations', 'truth.json')
-    assert '--out truth.json' in command.error('report', 'x', '--annotations', 'truth.json', '--out', 'truth.json')
+    (tmp_path / 'found.json').write_text('[]')
+    line = command.error('report', 'found.json', '--annotations', 'truth.json', '--out', 'truth.json')
+    assert 'truth.json: no folder' in line
 
 
 def test_ids_of_text_are_understood(report):

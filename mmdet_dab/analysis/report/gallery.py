@@ -98,10 +98,10 @@ def _detections(rows: np.ndarray, matching: Matching, found: Detections, gt: Gro
 
 #: What is wrong with a false alarm.
 NOTES = {
-    LOC: 'the box is too far off',
-    BOTH: 'neither class nor box fit',
-    DUPE: 'the object has been found already',
-    BKG: 'nothing is annotated here',
+    LOC: 'The box is too far off',
+    BOTH: 'Neither class nor box fit',
+    DUPE: 'The object has been found already',
+    BKG: 'Nothing is annotated here',
 }
 
 
@@ -122,7 +122,7 @@ def _misses(matching: Matching, found: Detections, gt: GroundTruth, mixed: Confu
         image = int(gt.image[row])
         if _alike(cases, image) < MOST_ALIKE:
             by = int(matching.found_by[row])
-            note = 'no detection fits' if by < 0 else f'found with a score of {score[row]:.2f} only'
+            note = 'No detection fits' if by < 0 else f'Found with a score of {score[row]:.2f} only'
             cases.append(Case(image, None, row, note))
         if len(cases) == MOST:
             break
@@ -137,7 +137,7 @@ def _confused(pairs: np.ndarray, matching: Matching, found: Detections, gt: Grou
         pair = int(gt.category[target]), int(found.category[index])
         seen[pair] = seen.get(pair, 0) + 1
         if seen[pair] <= MOST // 3 and _alike(cases, int(found.image[index])) < MOST_ALIKE:
-            cases.append(Case(int(found.image[index]), index, target, 'the box fits, the class does not'))
+            cases.append(Case(int(found.image[index]), index, target, 'The box fits, the class does not'))
         if len(cases) == MOST:
             break
     return cases

@@ -19,7 +19,7 @@ from mmdet_dab.analysis.report import inputs
 from mmdet_dab.analysis.report.evaluate import evaluate
 from mmdet_dab.analysis.report.images import folder_loader, size_reader
 from mmdet_dab.analysis.report.inputs import GroundTruth
-from mmdet_dab.analysis.report.page import Speed, write
+from mmdet_dab.analysis.report.page import Speed, prepare, write
 from mmdet_dab.analysis.report.tiles import Loader
 from mmdet_dab.console import say
 from mmdet_dab.data.annotations import Annotations
@@ -40,6 +40,7 @@ def attach(runner: Runner, folder: Path, title: str) -> None:
     Raises:
         DataError: the ground truth cannot be evaluated on.
         ConfigError: the test has no boxes as ground truth.
+        UserError: the folder cannot be created.
     """
     dataset = runner.test_dataloader.dataset
     if isinstance(dataset, CocoDataset):
@@ -47,6 +48,7 @@ def attach(runner: Runner, folder: Path, title: str) -> None:
         metric = ReportMetric(folder, title, *_of_coco(dataset), dataset.cat_ids)
     else:
         metric = ReportMetric(folder, title, *_of_any(dataset), range(len(dataset.metainfo['classes'])))
+    prepare(folder)
     runner.test_evaluator.metrics.append(metric)
 
 
@@ -83,7 +85,6 @@ class ReportMetric(BaseMetric):
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Write the result file, then the report; there is no figure to log."""
         say(f'report: evaluating {sum(len(scores) for _, _, scores, _ in results):,} detections …')
-        self.folder.mkdir(parents=True, exist_ok=True)
         entries = [
             dict(image_id=image, category_id=self.category_ids[label], bbox=box, score=score)
             for image, boxes, scores, labels in results

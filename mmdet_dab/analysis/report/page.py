@@ -21,7 +21,7 @@ from mmdet_dab.analysis.report.gallery import Case
 from mmdet_dab.analysis.report.thresholds import shown
 from mmdet_dab.analysis.report.tide import ALL_TYPES
 from mmdet_dab.analysis.report.tiles import Loader, Tile, draw
-from mmdet_dab.errors import plural
+from mmdet_dab.errors import UserError, plural
 
 #: Classes with a row of their own at once, with a chart, and in the matrix; confusions in the list.
 MOST_ROWS, MOST_CHARTS, MOST_IN_MATRIX, MOST_PAIRS = 20, 12, 15, 20
@@ -55,6 +55,18 @@ class Speed:
     where: str
 
 
+def prepare(folder: Path) -> None:
+    """Create the folder of a report, before work starts.
+
+    Raises:
+        UserError: it is a file, or cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'{folder}: no folder can be created there ({error.strerror}). Name another.') from error
+
+
 def write(
     done: Evaluation, folder: Path, title: str, load: Loader | None = None, speed: Speed | None = None
 ) -> list[Path]:
@@ -70,7 +82,7 @@ def write(
     Returns:
         the page and the Markdown file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    prepare(folder)
     for name in (IMAGES, CHARTS):
         shutil.rmtree(folder / name, ignore_errors=True)
     tiles = {} if load is None else {key: _tiles(done, key, load) for key, *_ in GALLERIES}

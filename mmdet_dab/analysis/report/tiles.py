@@ -98,10 +98,10 @@ def _jpeg(
             continue
         corners = (left, top, max(right, left + 1), max(bottom, top + 1))
         thick = index == chosen
-        pen.rectangle(corners, outline=EDGE, width=5 if thick else 3)
+        pen.rectangle(corners, outline=EDGE, width=6 if thick else 3)
         inner = tuple(value + shift for value, shift in zip(corners, (1, 1, -1, -1), strict=True))
         if inner[2] > inner[0] and inner[3] > inner[1]:
-            pen.rectangle(inner, outline=colour, width=3 if thick else 1)
+            pen.rectangle(inner, outline=colour, width=4 if thick else 2)
     target = io.BytesIO()
     tile.save(target, 'JPEG', quality=QUALITY)
     return target.getvalue()

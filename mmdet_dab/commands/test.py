@@ -40,6 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--tta', action='store_true', help='test every image mirrored as well, and merge what is found (half as fast)'
     )
+    parser.add_argument(
+        '--report', type=Path, metavar='DIR', help='write a report there: AP, types of errors, thresholds, galleries'
+    )
     arguments.add_optimize(parser)
 
 
@@ -83,6 +86,10 @@ def run(args: argparse.Namespace) -> None:
 
         mirror_in_test(cfg)
     runner = launch.build_runner(cfg, args.launcher)
+    if args.report:
+        from mmdet_dab.analysis.report import of_test
+
+        of_test.attach(runner, args.report, f'{args.config}, {args.model or args.checkpoint}')
     with writing(runner, args.out) if args.out else nullcontext():
         runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):

@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 #: From the lowest floor to the highest. Rooms on one floor do not import one another.
 FLOORS = (
     ('errors', 'version'),
-    ('compat', 'config_files', 'console', 'overrides'),
+    ('compat', 'config_files', 'console', 'overrides', 'regular_files'),
     ('mmengine_configs', 'registry'),
     ('arrangements', 'models'),
     ('datasets', 'engine', 'interop'),

@@ -95,6 +95,8 @@ def resume(cfg: Config, checkpoint: str) -> None:
             print(f'nothing to resume from in {cfg.work_dir}: training starts from the beginning')
             return
         checkpoint = latest
+    elif checkpoint.endswith('.safetensors'):
+        raise CheckpointError(f'checkpoint {checkpoint} holds weights alone: leave --resume out and name it as load_from')
     elif '://' not in checkpoint and (wrong := damage(Path(checkpoint))):
         raise CheckpointError(
             f'checkpoint {checkpoint} {wrong}: --resume without a name takes the newest that is whole'

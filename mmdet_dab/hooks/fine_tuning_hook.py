@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from mmdet_dab.checkpoints.match import match_weights
+from mmdet_dab.engine.trust import named
 from mmdet_dab.registry import HOOKS
 
 
@@ -32,7 +33,8 @@ class FineTuningHook(Hook):
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         classes = (getattr(runner.visualizer, 'dataset_meta', None) or {}).get('classes')
-        checkpoint['state_dict'] = match_weights(model, checkpoint, classes, whole=only_evaluates(runner))
+        with named(runner._load_from):
+            checkpoint['state_dict'] = match_weights(model, checkpoint, classes, whole=only_evaluates(runner))
 
 
 def only_evaluates(runner: Runner) -> bool:

@@ -22,6 +22,7 @@ from urllib.error import URLError
 from mmdet_dab import commands
 from mmdet_dab.compat import install_error
 from mmdet_dab.errors import TrainingError, UserError
+from mmdet_dab.regular_files import MOST_PIXELS
 from mmdet_dab.version import __version__
 
 TRACEBACK = 'MMDET_DAB_TRACEBACK'
@@ -66,6 +67,7 @@ def run(work: Callable[[], object]) -> int:
     The one place where what goes wrong becomes a message.
     """
     _forbid_unrestricted_unpickling()
+    _bound_images()
     _write_what_can_be_written()
     try:
         with _readable_errors():
@@ -188,6 +190,11 @@ def _forbid_unrestricted_unpickling() -> None:
     """Make every ``torch.load`` of this process read weights only, whatever it is asked for."""
     os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'
     os.environ.pop('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', None)  # torch refuses to see both
+
+
+def _bound_images() -> None:
+    """Let OpenCV refuse images that claim more pixels than a worker has memory for."""
+    os.environ.setdefault('OPENCV_IO_MAX_IMAGE_PIXELS', str(MOST_PIXELS))
 
 
 def _leave_process_group() -> None:

@@ -1,4 +1,4 @@
-"""Whether a name is that of a file that can be read to its end. Imports nothing heavy."""
+"""Limits of files that come from anywhere: what is one, and how large. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 from mmdet_dab.errors import UserError
+
+#: Pixels of an image. More would fill the memory of a training run's workers: a small file can
+#: claim any size.
+MOST_PIXELS = 178_000_000
 
 
 def check_file(path: str | Path, what: str, error: type[UserError] = UserError) -> None:

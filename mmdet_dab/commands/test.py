@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
-from mmdet_dab.config import draft_config
+from mmdet_dab.config import config_blamed, draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import ConfigError, UserError
 
@@ -69,7 +69,10 @@ def run(args: argparse.Namespace) -> None:
         from mmdet.evaluation import DumpDetResults
 
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    runner.test()
+    from mmdet_dab.data.checks.damaged import damaged_images_named
+
+    with config_blamed(cfg), damaged_images_named(runner):
+        runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):
         if path:
             say(f'{name}  {path}')

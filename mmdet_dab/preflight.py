@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmdet_dab import regular_files
 from mmdet_dab.errors import CheckpointError, ConfigError, DataError, InstallError, UserError
 from mmdet_dab.overrides import walk
 
@@ -110,21 +111,21 @@ def check_schedule(cfg: Config) -> None:
 
 
 def check_file(path: str) -> None:
-    """Refuse a checkpoint that does not exist; mmengine fetches what is a URL."""
-    if '://' not in path and not Path(path).is_file():
-        raise CheckpointError(f'checkpoint {path} does not exist')
+    """Refuse a checkpoint that is no file, or empty; mmengine fetches what is a URL."""
+    if '://' not in path:
+        regular_files.check_file(path, 'checkpoint', CheckpointError)
 
 
 def check_checkpoint(path: str) -> None:
     """Refuse a checkpoint that cannot be loaded, or must not be; one on the hub is fetched into the
     cache."""
     from mmdet_dab.checkpoints.hub import is_address, resolve_weights
-    from mmdet_dab.checkpoints.loading import read_checkpoint
+    from mmdet_dab.checkpoints.local import load_local
 
     if is_address(path):
         resolve_weights(path)
     elif '://' not in path:
-        read_checkpoint(path)
+        load_local(path)
 
 
 def check_device(name: str) -> None:

@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 #: From the lowest floor to the highest. Rooms on one floor do not import one another.
 FLOORS = (
     ('errors', 'version'),
-    ('compat', 'config_files', 'console', 'media_files', 'overrides', 'released'),
+    ('compat', 'config_files', 'console', 'media_files', 'overrides', 'regular_files', 'released'),
     ('mmengine_configs', 'registry'),
     ('arrangements', 'models'),
     ('datasets', 'engine', 'interop'),

@@ -13,6 +13,7 @@ from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import CheckpointError, UserError
+from mmdet_dab.regular_files import check_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if not args.checkpoint.is_file():
-        raise CheckpointError(f'{args.checkpoint}: no such file.')
+    check_file(args.checkpoint, 'checkpoint', CheckpointError)
     if args.out.exists() and not args.overwrite:
         raise UserError(f'--out {args.out} exists: name another file, or --overwrite.')
     cfg = draft_config(args.config, args.cfg_options).finish()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
-from mmdet_dab.config import draft_config
+from mmdet_dab.config import config_blamed, draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import ConfigError, UserError
 
@@ -90,7 +90,10 @@ def run(args: argparse.Namespace) -> None:
         from mmdet_dab.analysis.report import of_test
 
         of_test.attach(runner, args.report, f'{args.config}, {args.model or args.checkpoint}')
-    with writing(runner, args.out) if args.out else nullcontext():
+    from mmdet_dab.data.checks.damaged import damaged_images_named
+
+    output = writing(runner, args.out) if args.out else nullcontext()
+    with output, config_blamed(cfg), damaged_images_named(runner):
         runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):
         if path:

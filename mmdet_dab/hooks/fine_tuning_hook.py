@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
 from mmdet_dab.checkpoints.match import match_weights
+from mmdet_dab.engine.trust import named
 from mmdet_dab.hooks.unwrapped import detector_of
 from mmdet_dab.registry import HOOKS
 
@@ -31,7 +32,9 @@ class FineTuningHook(Hook):
             CheckpointError: see :func:`mmdet_dab.checkpoints.match.match_weights`.
         """
         classes = (getattr(runner.visualizer, 'dataset_meta', None) or {}).get('classes')
-        checkpoint['state_dict'] = match_weights(detector_of(runner), checkpoint, classes, whole=only_evaluates(runner))
+        model = detector_of(runner)
+        with named(runner._load_from):
+            checkpoint['state_dict'] = match_weights(model, checkpoint, classes, whole=only_evaluates(runner))
 
 
 def only_evaluates(runner: Runner) -> bool:

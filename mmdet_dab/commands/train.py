@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='resume from a checkpoint with its optimizer and epoch; without a name, from the latest in the work '
         'directory, and from the start where there is none',
     )
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (GPU only)')
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision, on a CPU in bfloat16')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -114,7 +114,8 @@ def use_mixed_precision(cfg: Config) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise ConfigError('--amp needs a GPU, and PyTorch finds none: leave it out')
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.loss_scale = 'dynamic'
 

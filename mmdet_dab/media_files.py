@@ -89,6 +89,18 @@ def find_media(given: Sequence[str | Path], out: Path | None = None) -> list[Med
     return [MediaFile(file.path, Path(os.path.relpath(path, common))) for file, path in zip(files, whole, strict=True)]
 
 
+def find_images(given: Sequence[str | Path]) -> list[str]:
+    """The same, where only images will do: their paths.
+
+    Raises:
+        UserError: one of them does not exist, or no image is among them.
+    """
+    files = [str(file.path) for file in find_media(given) if not file.is_video]
+    if not files:
+        raise UserError(f'{given[0]}: it is a video. Name images.')
+    return files
+
+
 def _meant(text: str, out: Path | None) -> Iterator[MediaFile]:
     """The files that one argument means; at least one."""
     path, endings = Path(text), (*IMAGE_ENDINGS, *VIDEO_ENDINGS)

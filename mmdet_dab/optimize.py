@@ -52,10 +52,13 @@ def optimize_for_inference(
         stage = fuse_conv_bn(getattr(model, name)).to(dtype=dtype, memory_format=torch.channels_last)
         stage.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
         setattr(model, name, stage)
-    if dtype != torch.float32 and any(isinstance(layer, nn.LayerNorm) for layer in model.backbone.modules()):
+    if dtype != torch.float32 and any(
+        isinstance(layer, nn.LayerNorm) for layer in model.get_submodule('backbone').modules()
+    ):
         # The attention masks of transformers such as Swin are float32: products take what comes.
-        device = next(model.backbone.parameters()).device.type
-        model.backbone.forward = torch.autocast(device, dtype)(model.backbone.forward)
+        backbone = model.get_submodule('backbone')
+        device = next(backbone.parameters()).device.type
+        backbone.forward = torch.autocast(device, dtype)(backbone.forward)
     if isinstance(model, ComposedDETR):
         _set_precision(model, stages[-1], dtype)
         for linear in model.bbox_head.modules():

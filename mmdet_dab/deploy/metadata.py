@@ -100,7 +100,9 @@ class Metadata:
         """
         levels = [level for colour in self.palette for level in colour]
         right = {
-            'classes': len(self.classes) > 0 and all(isinstance(name, str) for name in self.classes),
+            'classes': isinstance(self.classes, tuple)
+            and len(self.classes) > 0
+            and all(isinstance(name, str) for name in self.classes),
             'palette': len(self.palette) == len(self.classes)
             and len(levels) == 3 * len(self.palette)
             and all(isinstance(level, int) and 0 <= level <= 255 for level in levels),

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     if args.report:
         from mmdet_dab.analysis.report import of_test
 
-        of_test.attach(runner, args.report, f'{args.config}, {args.model or args.checkpoint}')
+        of_test.attach(runner, args.report, f'{Path(args.config).name}, {Path(args.model or args.checkpoint).name}')
     runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):
         if path:

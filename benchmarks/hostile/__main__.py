@@ -120,6 +120,7 @@ def run_checkpoints(folder: Path, choice: Choice) -> Iterator[Outcome]:
             outcome = run(replace(case, harm=guarded.harm), folder / 'trial')
             yield outcome
             shutil.rmtree(folder / 'out', ignore_errors=True)
+            (folder / 'out.pt2').unlink(missing_ok=True)
         shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
 
 

@@ -268,14 +268,15 @@ def main() -> int:
             for outcome in RUNS[part](Path(folder) / part, chosen):
                 outcomes.append(outcome)
                 if outcome.verdict != 'right':
-                    print(f'{outcome.verdict}: {outcome.tool}, {outcome.name}: {outcome.why} ({outcome.said})', flush=True)
+                    print(
+                        f'{outcome.verdict}: {outcome.tool}, {outcome.name}: {outcome.why} ({outcome.said})', flush=True
+                    )
     print(report(outcomes))
     if args.write:
         RESULTS.mkdir(parents=True, exist_ok=True)
         for part in args.parts or RUNS:
             (RESULTS / f'{part}.json').write_text(json.dumps([asdict(one) for one in outcomes], indent=1) + '\n')
     return int(any(outcome.verdict != 'right' for outcome in outcomes))
-
 
 
 if __name__ == '__main__':

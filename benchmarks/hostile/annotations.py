@@ -104,7 +104,11 @@ def _coco(task: Task) -> Iterator[OddData]:
     for key, name, values in (
         ('images', 'id', (None, 'x', 1.5, [1], {}, 10**30, True, -1, float('nan'))),
         ('images', 'width', (None, 'x', 0, -5, 10**12, float('inf'), [64], '64')),
-        ('annotations', 'bbox', (None, [], [1, 2], 'abcd', [0, 0, float('nan'), 3], [0, 0, 1e300, 1e300], [5, 5, -3, 2], {}, 3)),
+        (
+            'annotations',
+            'bbox',
+            (None, [], [1, 2], 'abcd', [0, 0, float('nan'), 3], [0, 0, 1e300, 1e300], [5, 5, -3, 2], {}, 3),
+        ),
         ('annotations', 'area', (None, '400', [0], float('nan'), -1, {}, 10**400)),
         ('annotations', 'iscrowd', (None, 'maybe', 2, [0], True)),
         ('annotations', 'image_id', (None, 'x', 99, [], True)),
@@ -211,7 +215,11 @@ def _voc(task: Task) -> Iterator[OddData]:
     ):
         content = before + VOC.format(name='0.png', first=first, x=4)
         for encoding in ('utf-8', 'utf-16', 'utf-16-le', 'utf-16-be', 'utf-32', 'utf-7'):
-            declared = '' if encoding in ('utf-8', 'utf-16-le', 'utf-16-be') else f'<?xml version="1.0" encoding="{encoding}"?>'
+            declared = (
+                ''
+                if encoding in ('utf-8', 'utf-16-le', 'utf-16-be')
+                else f'<?xml version="1.0" encoding="{encoding}"?>'
+            )
             data = (declared + content).encode(encoding)
             yield OddData(f'VOC, {what} in {encoding}', 'voc', folder_of(data), False)
     for value in ('', 'x', 'nan', 'inf', '1e999', '-5', '٣', '1_0', '0x10', '9' * 5000, '100000'):
@@ -231,7 +239,9 @@ def _voc(task: Task) -> Iterator[OddData]:
         'UTF-16 without a mark': text().decode().encode('utf-16-le'),
         'many attributes': b'<annotation ' + b' '.join(b'a%d="x"' % n for n in range(50_000)) + b'/>',
         'an instruction': b'<?xml-stylesheet href="file:///etc/passwd"?>' + text(),
-        'includes': text().replace(b'<size>', b'<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="/etc/passwd"/><size>'),
+        'includes': text().replace(
+            b'<size>', b'<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="/etc/passwd"/><size>'
+        ),
         'another namespace': text().replace(b'<annotation>', b'<annotation xmlns="http://x">'),
         'a size of text': text().replace(b'<width>64', b'<width>wide'),
         'a size without end': text().replace(b'<width>64', b'<width>1e400'),
@@ -254,7 +264,9 @@ def _voc(task: Task) -> Iterator[OddData]:
 def _yolo(task: Task) -> Iterator[OddData]:
     images = [image['file_name'] for image in task.annotations()['images']]
 
-    def folder_of(first: bytes | Callable[[Path], object], names: bytes = b'names: [square, bar]') -> Callable[[Path], Path]:
+    def folder_of(
+        first: bytes | Callable[[Path], object], names: bytes = b'names: [square, bar]'
+    ) -> Callable[[Path], Path]:
         def write(folder: Path) -> Path:
             place = folder / 'labels'
             place.mkdir()
@@ -324,5 +336,3 @@ def _yolo(task: Task) -> Iterator[OddData]:
         os.mkfifo(path.parent.parent / 'classes.txt')
 
     yield OddData('YOLO, a pipe as classes.txt', 'yolo', folder_of(beside))
-
-

@@ -167,7 +167,7 @@ def _with_texts_and_paths(content: dict[str, Any], mark: Path, folder: Path) -> 
     program = f'open({str(mark)!r}, "w").close()\nmax_epochs = 3\nmodel = dict()\ngpu_ids = [0]'
     for name, text in {
         'a program as config': program,
-        'a config with a base': f"_base_ = {str(folder / 'thesis.py')!r}",
+        'a config with a base': f'_base_ = {str(folder / "thesis.py")!r}',
         'a config that imports': f'custom_imports = dict(imports=["antigravity"])\n{program}',
         'a config that is no text': 3,
         'a config of placeholders': '{{ _base_.x }} {{ fileDirname }} {{$HOME:}}',
@@ -247,7 +247,11 @@ def _of_other_content(content: dict[str, Any]) -> Iterator[Variant]:
                 _set(key, value)(probe)
             except (KeyError, TypeError, IndexError):
                 continue
-            words = 'a nested list' if value and isinstance(value, list) and value != [1] and _is_deep(value) else repr(value)
+            words = (
+                'a nested list'
+                if value and isinstance(value, list) and value != [1] and _is_deep(value)
+                else repr(value)
+            )
             yield Variant(f'{key.replace("/", ".")} = {words:.30}', _changed(content, _set(key, value)), ANY)
     yield from _of_other_tensors(content)
     for name, value in {
@@ -317,7 +321,9 @@ def _of_other_tensors(content: dict[str, Any]) -> Iterator[Variant]:
     }.items():
         yield Variant(f'a weight {name}', _changed(content, _set(f'state_dict/{weight}', tensor)), ALL)
     yield Variant('a weight of float16', _changed(content, _set(f'state_dict/{weight}', zeros.half())), ANY)
-    yield Variant('a weight of float64', _changed(content, _set(f'state_dict/{weight}', torch.zeros(shape).double())), NOBODY)
+    yield Variant(
+        'a weight of float64', _changed(content, _set(f'state_dict/{weight}', torch.zeros(shape).double())), NOBODY
+    )
 
     def share(changed: dict[str, Any]) -> None:
         state = changed['state_dict']
@@ -396,7 +402,9 @@ def _that_take_memory(good: Path, content: dict[str, Any]) -> Iterator[Variant]:
     yield Variant('a list in itself', lambda path: torch.save({**content, 'extra': _nested(300)}, path), NOBODY)
     yield Variant('a list 900 deep', lambda path: torch.save({**content, 'extra': _deep(300)}, path), NOBODY)
     yield Variant('brackets without end', lambda path: path.write_bytes(b'\x80\x02' + b']' * 10_000_000 + b'.'), ALL)
-    yield Variant('tuples without end', lambda path: path.write_bytes(b'\x80\x02' + b'N' + b'\x85' * 1_000_000 + b'.'), ALL)
+    yield Variant(
+        'tuples without end', lambda path: path.write_bytes(b'\x80\x02' + b'N' + b'\x85' * 1_000_000 + b'.'), ALL
+    )
     yield Variant('overlapping parts', lambda path: _overlapping(good, path), ALL)
 
 
@@ -421,7 +429,9 @@ def _of_other_bytes(good: Path) -> Iterator[Variant]:
     data = good.read_bytes()
     draw = random.Random(0)
     for share in (0.0, 0.0001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999):
-        yield Variant(f'cut at {share:.2%}', lambda path, share=share: path.write_bytes(data[: int(share * len(data))]), ALL)
+        yield Variant(
+            f'cut at {share:.2%}', lambda path, share=share: path.write_bytes(data[: int(share * len(data))]), ALL
+        )
     for cut in (1, 10, 22, 100):
         yield Variant(f'cut by {cut} bytes', lambda path, cut=cut: path.write_bytes(data[:-cut]), ALL)
     yield Variant('its first half missing', lambda path: path.write_bytes(data[len(data) // 2 :]), ALL)
@@ -472,7 +482,9 @@ def _tar() -> bytes:
     return buffer.getvalue()
 
 
-def _rezip(good: Path, path: Path, change: Callable[[list[str]], list[str]], byteorder: bytes = b'', more: str = '') -> None:
+def _rezip(
+    good: Path, path: Path, change: Callable[[list[str]], list[str]], byteorder: bytes = b'', more: str = ''
+) -> None:
     import warnings
 
     with zipfile.ZipFile(good) as source, zipfile.ZipFile(path, 'w') as target, warnings.catch_warnings():
@@ -521,7 +533,9 @@ def _safetensors(content: dict[str, Any]) -> Iterator[Variant]:
         'offsets in the wrong order': entry(data_offsets=[10, 0]),
         'the offsets of another': entry(data_offsets=[4, 8]),
         'other metadata': packed({**header, '__metadata__': {'format': 3}}),
-        'a name twice': packed(json.dumps(header).encode()[:-1] + b', ' + json.dumps({first: header[first]}).encode()[1:]),
+        'a name twice': packed(
+            json.dumps(header).encode()[:-1] + b', ' + json.dumps({first: header[first]}).encode()[1:]
+        ),
         'UTF-16': packed(json.dumps(header).encode('utf-16')),
         'NaN': save({**weights, first: torch.full(weights[first].shape, float('nan')).to(torch.float32)}),
         'whole numbers': save({name: tensor.to(torch.int32) for name, tensor in weights.items()}),
@@ -529,5 +543,8 @@ def _safetensors(content: dict[str, Any]) -> Iterator[Variant]:
     }.items():
         good = name in ('sound',)
         yield Variant(
-            f'safetensors: {name}', lambda path, other=other: path.write_bytes(other), NOBODY if good else ALL, '.safetensors'
+            f'safetensors: {name}',
+            lambda path, other=other: path.write_bytes(other),
+            NOBODY if good else ALL,
+            '.safetensors',
         )

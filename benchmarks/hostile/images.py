@@ -91,7 +91,14 @@ def _usable() -> Iterator[OddImage]:
     for name in ('with blank.png', 'UPPER.PNG', 'ünïcode 画像.png', "quote'\".png", 'dollar$HOME.png', '{{ fileDirname }}.png',
                  'percent%s.png', 'line\nend.png', 'x' * 240 + '.png'):  # fmt: skip
         yield OddImage(f'the name {name[:30]!r}', name, _bytes(encoded('PNG')), USABLE)
-    for name in ('a\\b.png', '-option.png', os.fsdecode(b'no\xff utf.png'), '.hidden.png', '._mac.png', '%(message)s.png'):
+    for name in (
+        'a\\b.png',
+        '-option.png',
+        os.fsdecode(b'no\xff utf.png'),
+        '.hidden.png',
+        '._mac.png',
+        '%(message)s.png',
+    ):
         yield OddImage(f'the name {name!r}', name, _bytes(encoded('PNG')), OPEN)
     exif = Image.Exif()
     for orientation in (0, 6, 9, 65535):
@@ -132,7 +139,9 @@ def _damaged() -> Iterator[OddImage]:
         ('PNG of no size', png(0, 0, zlib.compress(b''))),
         ('a pickle', b'\x80\x04cposix\nsystem\n(S"true"\ntR.'),
     ):
-        yield OddImage(f'{what} in an image file', 'odd.png' if 'JPEG' not in what else 'odd.jpg', _bytes(data), UNUSABLE)
+        yield OddImage(
+            f'{what} in an image file', 'odd.png' if 'JPEG' not in what else 'odd.jpg', _bytes(data), UNUSABLE
+        )
     for what, name, data in (
         ('a GIF', 'odd.gif', encoded('GIF')),
         ('a GIF called .png', 'odd.png', encoded('GIF')),
@@ -167,7 +176,9 @@ def _bombs() -> Iterator[OddImage]:
     text = chunk(b'zTXt', b'Comment\0\0' + zlib.compress(bytes(1 << 28), 9))
     yield OddImage('a PNG with 256 MB of text', 'odd.png', lambda path: path.write_bytes(_with_text(text)), OPEN)
     profile = chunk(b'iCCP', b'icc\0\0' + zlib.compress(bytes(1 << 28), 9))
-    yield OddImage('a PNG with a profile of 256 MB', 'odd.png', lambda path: path.write_bytes(_with_text(profile)), OPEN)
+    yield OddImage(
+        'a PNG with a profile of 256 MB', 'odd.png', lambda path: path.write_bytes(_with_text(profile)), OPEN
+    )
     jpeg = bytearray(encoded('JPEG'))
     place = jpeg.index(b'\xff\xc0') + 5
     jpeg[place : place + 4] = b'\xff\xff\xff\xff'
@@ -186,8 +197,12 @@ def _bombs() -> Iterator[OddImage]:
         yield OddImage(f'a BMP {what}', 'odd.bmp', _bytes(bytes(bmp)), OPEN)
     yield OddImage('a PPM that claims 10⁵', 'odd.ppm', _bytes(b'P6 100000 100000 255\n' + bytes(100)), UNUSABLE)
     yield OddImage('a PGM that claims 10⁹', 'odd.pgm', _bytes(b'P5 1000000000 1000000000 255\n'), UNUSABLE)
-    yield OddImage('a PGM of comments', 'odd.pgm', _bytes(b'P5\n' + b'#\n' * 1_000_000 + b'64 64 255\n' + bytes(4096)), OPEN)
-    yield OddImage('a PNG of 1,000,000 × 1', 'odd.png', _bytes(png(1_000_000, 1, zlib.compress(bytes(3_000_001)))), OPEN)
+    yield OddImage(
+        'a PGM of comments', 'odd.pgm', _bytes(b'P5\n' + b'#\n' * 1_000_000 + b'64 64 255\n' + bytes(4096)), OPEN
+    )
+    yield OddImage(
+        'a PNG of 1,000,000 × 1', 'odd.png', _bytes(png(1_000_000, 1, zlib.compress(bytes(3_000_001)))), OPEN
+    )
     pixels = cv2.imencode('.png', np.zeros((16_000, 11_000), np.uint8))[1].tobytes()
     yield OddImage('a black PNG of 176 megapixels', 'odd.png', _bytes(pixels), OPEN)
 

@@ -186,5 +186,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
         rows.append((tool, str(len(own)), *map(str, counts), f'{longest:.1f} s', f'{most} MB'))
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     table = ['  '.join(f'{cell:>{width}}' for cell, width in zip(row, widths, strict=True)) for row in rows]
-    bad = [f'{one.verdict}: {one.tool}, {one.name}: {one.why} ({one.said})' for one in outcomes if one.verdict != 'right']
+    bad = [
+        f'{one.verdict}: {one.tool}, {one.name}: {one.why} ({one.said})' for one in outcomes if one.verdict != 'right'
+    ]
     return '\n'.join([*table, '', *bad])

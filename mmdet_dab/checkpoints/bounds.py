@@ -102,7 +102,9 @@ def check_tensors(path: Path, content: Any) -> None:
         elif isinstance(value, np.ndarray):
             storages[value.ctypes.data] = value.nbytes
         elif isinstance(value, Mapping):
-            waiting += [(f'{key}.{name}' if type(name) is str else key, depth + 1, part) for name, part in value.items()]
+            waiting += [
+                (f'{key}.{name}' if type(name) is str else key, depth + 1, part) for name, part in value.items()
+            ]
         elif isinstance(value, (list, tuple)):
             waiting += [(f'{key}.{number}', depth + 1, part) for number, part in enumerate(value)]
     if sum(storages.values()) > path.stat().st_size + SLACK:

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     say(f'demo: {args.config} → {args.work_dir}')
     draft = draft_config(args.config, args.cfg_options)
+    preflight.check_backends(draft.cfg)
     preflight.check_schedule(draft.cfg)
     say('loading PyTorch and MMDetection …')
     cfg = draft.finish()
@@ -90,7 +91,7 @@ def draw(runner: Runner, folder: Path, count: int) -> None:
     import mmcv
     import torch
 
-    from mmdet_dab.analysis import figures
+    from mmdet_dab.analysis import curves, figures, scalars
 
     dataset = runner.test_dataloader.dataset
     count = min(count, len(dataset))
@@ -103,4 +104,4 @@ def draw(runner: Runner, folder: Path, count: int) -> None:
     meta = dataset.metainfo
     rgb = [image[..., ::-1] for image in images]
     figures.draw_detections(folder / 'detections.png', rgb, samples, meta['classes'], meta['palette'])
-    figures.draw_curve(folder / 'curve.png', figures.read_scalars(folder))
+    curves.draw_curves([folder / 'curve.png'], [scalars.read_log(folder)])

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     say(f'train {args.config}')
     draft = draft_config(args.config, args.cfg_options)
+    preflight.check_backends(draft.cfg)
     preflight.check_schedule(draft.cfg)
     preflight.check_data(draft.cfg, 'train', 'val')
     for path in (draft.cfg.get('load_from'), args.resume if args.resume != AUTO else None):
@@ -99,7 +100,9 @@ def resume(cfg: Config, checkpoint: str) -> None:
             return
         checkpoint = latest
     elif checkpoint.endswith('.safetensors'):
-        raise CheckpointError(f'checkpoint {checkpoint} holds weights alone: leave --resume out and name it as load_from')
+        raise CheckpointError(
+            f'checkpoint {checkpoint} holds weights alone: leave --resume out and name it as load_from'
+        )
     elif '://' not in checkpoint and (wrong := damage(Path(checkpoint))):
         raise CheckpointError(
             f'checkpoint {checkpoint} {wrong}: --resume without a name takes the newest that is whole'

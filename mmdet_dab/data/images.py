@@ -16,11 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmdet_dab.data.files import files_below
 from mmdet_dab.data.jpeg import hole_in
+from mmdet_dab.media_files import IMAGE_ENDINGS, files_below
 from mmdet_dab.regular_files import MOST_PIXELS
 
-SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 #: What OpenCV reads, with which images are loaded in training.
 FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'PPM', 'JPEG2000')
 EXIF_ORIENTATION = 274
@@ -174,7 +173,7 @@ class ImageFolder:
     @cached_property
     def files(self) -> dict[str, Path]:
         """Names relative to the folder -> paths, sorted."""
-        return {path.relative_to(self.folder).as_posix(): path for path in files_below(self.folder, SUFFIXES)}
+        return {path.relative_to(self.folder).as_posix(): path for path in files_below(self.folder, IMAGE_ENDINGS)}
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -190,7 +189,7 @@ class ImageFolder:
         """
         base = name.replace('\\', '/').rsplit('/', 1)[-1]
         stem, suffix = os.path.splitext(base)
-        fitting = self._by_stem.get((stem if suffix.lower() in SUFFIXES else base).lower(), [])
+        fitting = self._by_stem.get((stem if suffix.lower() in IMAGE_ENDINGS else base).lower(), [])
         for same in (
             [file for file in fitting if Path(file).name == base],
             [file for file in fitting if Path(file).stem == base],

@@ -93,7 +93,9 @@ def check_resumable(checkpoint: dict[str, Any], model: nn.Module) -> None:
             raise CheckpointError(f'the checkpoint is damaged: meta.{key} is {shown(meta[key])}, not a number of steps')
     seed = meta.get('seed')
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
-        raise CheckpointError(f'the checkpoint is damaged: meta.seed is {shown(seed)}, not a number from 0 to 2**32 - 1')
+        raise CheckpointError(
+            f'the checkpoint is damaged: meta.seed is {shown(seed)}, not a number from 0 to 2**32 - 1'
+        )
     if 'progress' in meta:
         _check_progress(meta['progress'])
     _check_messages(checkpoint)

@@ -108,7 +108,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(('key', 'value', 'named'), BROKEN, ids=[f'{key} {shown(value):.20}' for key, value, _ in BROKEN])
+@pytest.mark.parametrize(
+    ('key', 'value', 'named'), BROKEN, ids=[f'{key} {shown(value):.20}' for key, value, _ in BROKEN]
+)
 def test_what_is_broken_is_named(trained, key, value, named):
     put(trained[-1], key, value)
     with pytest.raises(CheckpointError, match=named):

@@ -269,7 +269,10 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
         from mmdet_dab.checkpoints import load_weights
 
         stored = load_weights(model, weights, model.dataset_meta.get('classes'))
-        model.dataset_meta = class_names(cfg, stored, class_rows(model))
+        try:
+            model.dataset_meta = class_names(cfg, stored, class_rows(model))
+        except CheckpointError as error:
+            raise CheckpointError(f'checkpoint {weights}: {error}') from error
     read_arrays_or_files(cfg)
     model.cfg = cfg
     return model.to(device)
@@ -305,7 +308,7 @@ def class_names(cfg: Config, stored: Mapping[str, Any], rows: int | None) -> dic
     if rows is not None and number != rows:
         if len(configured.get('classes') or ()) != rows:
             raise CheckpointError(
-                f'the checkpoint and config {cfg.filename} name {number} classes, and the detector tells {rows} apart: '
+                f'it and config {cfg.filename} name {number} classes, and the detector tells {rows} apart: '
                 'write all of them as metainfo=dict(classes=(...)) of test_dataloader.dataset'
             )
         names = configured

@@ -43,7 +43,9 @@ def check_images(data: Annotations, folder: ImageFolder, *, oriented: bool = Fal
     outside = [row for row, image in enumerate(data.images) if leads_out(image['file_name'])]
     if outside:
         what = f'{len(outside):,} of {plural(len(headers), "image")} {are(len(outside))} outside of {folder.folder}'
-        findings.append(Finding(data.source, what, Places(outside, data.image), fix='Look whether they should lie there'))
+        findings.append(
+            Finding(data.source, what, Places(outside, data.image), fix='Look whether they should lie there')
+        )
     findings += _check_sizes(data, headers)
     if not oriented:
         findings += _check_orientation(data, headers)

@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> None:
         from mmdet.evaluation import DumpDetResults
 
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    runner.test()
+    with launch.failures_named(runner):
+        runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):
         if path:
             say(f'{name}  {path}')

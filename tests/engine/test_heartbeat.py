@@ -13,7 +13,7 @@ import pytest
 import torch.distributed as dist
 
 from mmdet_dab.engine.heartbeat import Heartbeat, is_of_others, whereabouts
-from tests.helpers.processes import server
+from tests.helpers.processes import environment, server
 
 STEPS, SLOW_STEP = 40, 10
 TIMES = dict(lost_after=2.0, slow_after=0.6, interval=0.1)
@@ -21,13 +21,7 @@ TIMES = dict(lost_after=2.0, slow_after=0.6, interval=0.1)
 
 def work(rank: int, port: int, folder: Path, slow: float) -> None:
     """One of two processes, which wait for each other in every step."""
-    os.environ |= dict(
-        RANK=str(rank),
-        WORLD_SIZE='2',
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-        TORCHELASTIC_USE_AGENT_STORE='True',
-    )
+    os.environ |= environment(rank, port)
     error = os.open(folder / f'stderr_{rank}', os.O_WRONLY | os.O_CREAT)
     os.dup2(error, 2)
     with (folder / f'warnings_{rank}').open('w', buffering=1) as file, redirect_stderr(file):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from mmengine.config import Config
 from torch import nn
 
@@ -17,8 +15,10 @@ from mmdet_dab.errors import ConfigError
 from tests.helpers.interrupted import interrupted_config
 from tests.helpers.interrupted import train as train_alone
 from tests.helpers.paths import CONFIGS
-from tests.helpers.processes import free_port, run_in_two_processes
+from tests.helpers.processes import run_in_two_processes
 from tests.helpers.training import build
+
+pytestmark = pytest.mark.slow
 
 SWIN = dict(
     _delete_=True,
@@ -52,37 +52,29 @@ def sharded(config: Config, work_dir: Path, resume: Path | None = None, **train_
     return config
 
 
-def meet_again(port: int) -> None:
-    """The store of a group that is gone knows its addresses: the next one needs another."""
-    dist.destroy_process_group()
-    os.environ['MASTER_PORT'] = str(port)
-
-
-def train(rank: int, port: int, config: Config, folder: Path, ports: list[int]) -> None:
-    """In two processes: replicated, sharded, and sharded from the replicated run's checkpoint."""
+def train(rank: int, port: int, kind: str, config: Config, folder: Path) -> None:
+    """One of two processes: replicated, sharded, or sharded from the replicated run's checkpoint."""
     Config.pretty_text = 'the config'  # to format it takes longer than to train
-    config.work_dir = str(folder / 'replicated')
-    build(config, 'pytorch').train()
-
-    meet_again(ports[0])
-    runner = build(sharded(config, folder / 'sharded'), 'pytorch')
-    model = runner.train()
-    block = next(module for module in model.modules() if 'SwinBlock' in type(module).__name__)
-    weight = next(block.parameters())
-    assert weight.to_local().shape[0] == weight.shape[0] // 2, 'each process keeps a half'
-    assert sum(weight.to_local().numel() for weight in model.parameters()) < 0.6 * sum(
-        weight.numel() for weight in model.parameters()
-    )
-    meet_again(ports[1])
-    build(sharded(config, folder / 'on', folder / 'replicated/iter_2.pth', max_epochs=2), 'pytorch').train()
-    dist.destroy_process_group()
+    if kind == 'replicated':
+        config.work_dir = str(folder / kind)
+        build(config, 'pytorch').train()
+    elif kind == 'on':
+        build(sharded(config, folder / kind, folder / 'replicated/iter_2.pth', max_epochs=2), 'pytorch').train()
+    else:
+        model = build(sharded(config, folder / kind), 'pytorch').train()
+        block = next(module for module in model.modules() if 'SwinBlock' in type(module).__name__)
+        weight = next(block.parameters())
+        assert weight.to_local().shape[0] == weight.shape[0] // 2, 'each process keeps a half'
+        weights = list(model.parameters())
+        assert sum(weight.to_local().numel() for weight in weights) < 0.6 * sum(weight.numel() for weight in weights)
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp('sharded')
     config = config_of(folder)
-    run_in_two_processes(train, config, folder, [free_port(), free_port()])
+    for kind in ('replicated', 'sharded', 'on'):
+        run_in_two_processes(train, kind, config, folder)
     return config, folder
 
 

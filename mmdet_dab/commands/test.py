@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     from mmdet_dab.data.checks.damaged import damaged_images_named
 
     output = writing(runner, args.out) if args.out else nullcontext()
-    with output, config_blamed(cfg), damaged_images_named(runner):
+    with output, config_blamed(cfg), damaged_images_named(runner), launch.failures_named(runner):
         runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):
         if path:

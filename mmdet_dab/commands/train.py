@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import time
 from pathlib import Path
@@ -63,6 +64,9 @@ def run(args: argparse.Namespace) -> None:
         use_mixed_precision(cfg)
     if args.auto_scale_lr:
         scale_learning_rate(cfg)
+    if was_restarted() and launch.latest_checkpoint(cfg.work_dir) is not None:
+        # Whatever it was started from: its own last checkpoint is behind that.
+        args.resume = AUTO
     if args.resume:
         resume(cfg, args.resume)
     if args.refit_schedule:
@@ -80,9 +84,15 @@ def run(args: argparse.Namespace) -> None:
     with launch.training_lock(cfg):
         runner = launch.build_runner(cfg, args.launcher)
         start = time.time()
-        with config_blamed(cfg), damaged_images_named(runner):
+        with config_blamed(cfg), damaged_images_named(runner), launch.failures_named(runner):
             runner.train()
     report(runner, args, time.time() - start)
+
+
+def was_restarted() -> bool:
+    """Whether torchrun (``--max-restarts``) or Slurm (``--requeue``) has started this job again."""
+    counts = (os.environ.get(name, '0') for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'))
+    return any(count != '0' for count in counts)
 
 
 def resume(cfg: Config, checkpoint: str) -> None:

@@ -14,6 +14,7 @@ from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import CheckpointError, UserError
+from mmdet_dab.regular_files import check_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,14 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    if not args.checkpoint.is_file():
-        raise CheckpointError(f'{args.checkpoint}: no such file.')
+    check_file(args.checkpoint, 'checkpoint', CheckpointError)
     if args.out.exists() and not args.overwrite:
         raise UserError(f'--out {args.out} exists: name another file, or --overwrite.')
-    if args.int8 and (args.calibrate < 1 or args.precision != 'float32'):
-        raise UserError(
-            f'--int8 needs --calibrate 1 or more and no --precision, but got {args.calibrate}, {args.precision}.'
-        )
+    if args.int8 and args.calibrate < 1:
+        raise UserError(f'--calibrate {args.calibrate}: int8 needs at least one image.')
+    if args.int8 and args.precision != 'float32':
+        raise UserError(f'--precision {args.precision}: leave it out, --int8 chooses the precision of the rest.')
     draft = draft_config(args.config, args.cfg_options)
     if args.int8:
         preflight.check_data(draft.cfg, 'train', 'val')

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
-from mmdet_dab.config import draft_config
+from mmdet_dab.config import config_blamed, draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import CheckpointError, ConfigError
 
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     say(f'train {args.config}')
     draft = draft_config(args.config, args.cfg_options)
+    preflight.check_backends(draft.cfg)
     preflight.check_schedule(draft.cfg)
     preflight.check_data(draft.cfg, 'train', 'val')
     for path in (draft.cfg.get('load_from'), args.resume if args.resume != AUTO else None):
@@ -74,10 +75,13 @@ def run(args: argparse.Namespace) -> None:
     if args.check_only:
         say('config, data and checkpoint can be used')
         return
+    from mmdet_dab.data.checks.damaged import damaged_images_named
+
     with launch.training_lock(cfg):
         runner = launch.build_runner(cfg, args.launcher)
         start = time.time()
-        runner.train()
+        with config_blamed(cfg), damaged_images_named(runner):
+            runner.train()
     report(runner, args, time.time() - start)
 
 
@@ -95,6 +99,10 @@ def resume(cfg: Config, checkpoint: str) -> None:
             print(f'nothing to resume from in {cfg.work_dir}: training starts from the beginning')
             return
         checkpoint = latest
+    elif checkpoint.endswith('.safetensors'):
+        raise CheckpointError(
+            f'checkpoint {checkpoint} holds weights alone: leave --resume out and name it as load_from'
+        )
     elif '://' not in checkpoint and (wrong := damage(Path(checkpoint))):
         raise CheckpointError(
             f'checkpoint {checkpoint} {wrong}: --resume without a name takes the newest that is whole'

@@ -1,6 +1,6 @@
 """The runtimes that execute an exported file: one class for each kind of file, all of one form.
 
-A backend runs batches and gives the file's metadata. None of them unpickles anything.
+A backend runs batches and gives the file's metadata.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib.util
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -58,6 +59,7 @@ class OnnxBackend:
         need('onnxruntime', 'runtime')
         import onnxruntime
 
+        refuse_weights_elsewhere(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -74,6 +76,28 @@ class OnnxBackend:
             ['scores', 'labels', 'boxes'], {'images': images, 'valid_sizes': valid_sizes}
         )
         return scores, labels, boxes
+
+
+def refuse_weights_elsewhere(path: Path) -> None:
+    """Refuse an ONNX file that names other files to read its weights from, which `export` does not
+    write. Before onnxruntime 1.24, such a name may lead out of the folder.
+
+    Raises:
+        UserError: it does, or cannot be opened.
+    """
+    if path.stat().st_size == 0:
+        raise UserError(f'{path}: the file is empty. Export it anew.')
+    try:
+        with path.open('rb') as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            # The key of the name, behind its length. The last byte of that is 8, or 0 where it is
+            # written longer than need be; in a text such as the metadata it is neither.
+            place = content.find(b'location')
+            while place != -1:
+                if content[place - 1] in (0, 8):
+                    raise UserError(f'{path}: its weights are in other files, which are not read. Export it anew.')
+                place = content.find(b'location', place + 1)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}).') from error
 
 
 class OpenVINOBackend:
@@ -193,15 +217,31 @@ def _first_line(error: Exception) -> str:
 BACKENDS: Mapping[str, Any] = MappingProxyType({'.onnx': OnnxBackend, '.xml': OpenVINOBackend, '.pt2': TorchBackend})
 
 
-def load_backend(path: str | Path, threads: int | None = None) -> Backend:
+#: Formats whose loader unpickles and evaluates what stands in the file.
+PROGRAMS = ('.pt2',)
+
+
+def load_backend(path: str | Path, threads: int | None = None, *, trusted: bool = False) -> Backend:
     """The backend for an exported file.
 
+    Args:
+        path: the file.
+        threads: of one run; None: all cores.
+        trusted: whether a file of :data:`PROGRAMS` may be loaded. The others are data: loading them
+            runs no code of theirs.
+
     Raises:
-        UserError: there is no such file, no runtime for its ending, or it cannot be read.
+        UserError: there is no such file, no runtime for its ending, it cannot be read, or is not
+            trusted.
     """
     path = Path(path)
     if path.suffix not in BACKENDS:
         raise UserError(f'{path}: an exported detector ends in {", ".join(BACKENDS)}.')
     if not path.is_file():
         raise UserError(f'{path}: no such file.')
+    if path.suffix in PROGRAMS and not trusted:
+        raise UserError(
+            f'{path}: torch runs code that a {path.suffix} file carries. If you made it, say so: --trust, or '
+            'Predictor(…, trusted=True). An .onnx file is data.'
+        )
     return BACKENDS[path.suffix](path, threads)

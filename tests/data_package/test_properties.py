@@ -213,7 +213,7 @@ names = st.one_of(st.text(st.characters(), max_size=20), st.lists(st.sampled_fro
 def test_a_written_config_gives_names_and_paths_back(classes: list[str], path: str):
     """All names, also those that are refused before."""
     paths = DataPaths(path, (True, path), (True, path), (False, path), (True, ''))
-    base = BaseModel(FROM_SCRATCH, 16, Path('a.pth'), 30, tuple(classes), denoising=True)
+    base = BaseModel(FROM_SCRATCH, 16, 'a.pth', 30, tuple(classes), denoising=True)
     file = FOLDER / 'written.py'
     text = config_text(file, CONFIGS, paths, classes, RECIPE, base, [path, *classes])
     file.write_text(text, encoding='utf-8')

@@ -36,7 +36,7 @@ def check_names(path: str | Path, content: Any) -> None:
     palette = named.get('palette')
     if palette is not None and type(palette) is not str and not _are_colours(palette):
         raise CheckpointError(
-            f'checkpoint {path}: meta.dataset_meta.palette is {shown(palette)}, not a list of (r, g, b) in 0..255. {FIX}'
+            f'checkpoint {path}: meta.dataset_meta.palette is {shown(palette)}, not (r, g, b) in 0..255 each. {FIX}'
         )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from mmdet_dab.errors import UserError
 
@@ -15,6 +16,20 @@ KEY = 'mmdet_dab'
 VERSION = 1
 #: Of images, in pixels; a larger one would fill the memory.
 LONGEST_EDGE = 16384
+
+
+class Trial(NamedTuple):
+    """What was measured when a file became int8.
+
+    Attributes:
+        int8_parts: of the detector; none for the float file.
+        rest: precision of all other parts.
+        metric: on the validation images.
+    """
+
+    int8_parts: tuple[str, ...]
+    rest: str
+    metric: float
 
 
 @dataclass(frozen=True)
@@ -33,12 +48,16 @@ class Metadata:
         input: ``'float32'``: normalised images; ``'uint8'``: images as they are resized.
         max_detections: predictions of an image.
         threshold: score from which on a prediction is shown.
-        precision: of the weights and products.
-        float_parts: with int8, the parts that stay in floating point.
+        precision: of the weights and products; ``'int8+bfloat16'``: of the int8 parts and the
+            others.
+        float_parts: with int8, the parts that stay in floating point, besides those that always
+            do.
         config: name of the config that it was exported from.
         weights_sha256: of the checkpoint file, or of the weights where there was none.
         project: version of mmdet_dab.
         version: of this form.
+        int8_metric: by which the parts were chosen, such as ``coco/bbox_mAP``.
+        int8_trials: what was measured, the float file first, the chosen one last.
     """
 
     classes: tuple[str, ...]
@@ -58,6 +77,8 @@ class Metadata:
     weights_sha256: str
     project: str
     version: int = VERSION
+    int8_metric: str = ''
+    int8_trials: tuple[Trial, ...] = ()
 
     def to_json(self) -> str:
         """One line of JSON; what is not ASCII is escaped, so that no runtime has to guess an
@@ -84,7 +105,10 @@ class Metadata:
                 raise UserError(
                     f'{source}: metadata of version {version}, but this mmdet_dab reads up to {VERSION}. Upgrade it.'
                 )
-            found = cls(**{field.name: _frozen(values[field.name]) for field in fields(cls)})
+            known = [field.name for field in fields(cls) if field.name in values or field.default is MISSING]
+            stored = {name: _frozen(values[name]) for name in known}
+            stored['int8_trials'] = tuple(Trial(*trial) for trial in stored.get('int8_trials', ()))
+            found = cls(**stored)
             found.refuse_nonsense()
             return found
         except UserError:
@@ -125,3 +149,25 @@ class Metadata:
 def _frozen(value: Any) -> Any:
     """Lists of JSON as tuples."""
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def write_metadata(path: Path, metadata: Metadata) -> None:
+    """Change the metadata of an ``.onnx`` or ``.xml`` file in place."""
+    if path.suffix == '.onnx':
+        import onnx
+
+        onnx_model = onnx.load(path)
+        for entry in onnx_model.metadata_props:
+            if entry.key == KEY:
+                entry.value = metadata.to_json()
+        onnx.save(onnx_model, path)
+        return
+    import openvino
+
+    model = openvino.Core().read_model(path)
+    model.set_rt_info(metadata.to_json(), [KEY])
+    draft = path.with_name(f'draft-{path.name}')
+    openvino.save_model(model, draft, compress_to_fp16=False)
+    del model  # the weights are read from the file that is replaced
+    for part in (draft, draft.with_suffix('.bin')):
+        part.replace(path.with_suffix(part.suffix))

@@ -22,7 +22,7 @@ from mmdet_dab.config import cannot_be_built
 from mmdet_dab.console import rank
 from mmdet_dab.engine.files import latest_checkpoint as find_latest
 from mmdet_dab.engine.lock import work_dir_lock
-from mmdet_dab.errors import ConfigError
+from mmdet_dab.errors import ConfigError, UserError
 from mmdet_dab.hooks import ProcessWatchHook, ResumeHook
 from mmdet_dab.slurm import as_torchrun
 
@@ -154,7 +154,9 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     _settle_workers(cfg)
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
+    except (UserError, OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:  # a part may be anybody's
         raise cannot_be_built(cfg, error) from error
     if not any(isinstance(hook, ResumeHook) for hook in runner.hooks):
         # Configs that are not ours: what a checkpoint names is not run and not deleted there

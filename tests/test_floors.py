@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 #: From the lowest floor to the highest. Rooms on one floor do not import one another.
 FLOORS = (
     ('errors', 'version'),
-    ('compat', 'config_files', 'console', 'overrides', 'slurm'),
+    ('compat', 'config_files', 'console', 'media_files', 'overrides', 'regular_files', 'released', 'slurm'),
     ('mmengine_configs', 'registry', 'torchrun'),
     ('arrangements', 'models'),
     ('datasets', 'engine', 'interop'),
@@ -26,7 +26,8 @@ FLOORS = (
     ('hooks', 'config'),
     ('data', 'parts'),
     ('launch', 'preflight'),
-    ('analysis', 'deploy', 'explain', 'inferencer'),
+    ('analysis', 'deploy', 'explain'),
+    ('inferencer',),
     ('commands',),
     ('cli',),
     ('__main__',),

@@ -15,9 +15,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.files import decode, files_below, read_bytes
+from mmdet_dab.data.files import decode, read_bytes
 from mmdet_dab.data.images import ImageFolder
 from mmdet_dab.errors import DataError, listed, plural
+from mmdet_dab.media_files import files_below
 
 CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 #: The encoding that an XML file declares, in its first bytes.

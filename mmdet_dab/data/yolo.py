@@ -17,9 +17,10 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.files import files_below, is_leftover, read_lines, read_text
+from mmdet_dab.data.files import read_lines, read_text
 from mmdet_dab.data.images import ImageFolder
 from mmdet_dab.errors import DataError, listed, plural
+from mmdet_dab.media_files import files_below, is_leftover
 
 #: Text files in a folder of labels that are none.
 NOT_LABELS = ('classes.txt', 'labels.txt', 'notes.txt', 'train.txt', 'val.txt', 'valid.txt', 'test.txt')

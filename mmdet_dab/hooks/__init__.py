@@ -1,5 +1,6 @@
 """Hooks for the Runner."""
 
+from mmdet_dab.hooks.anchor_drift_hook import AnchorDriftHook
 from mmdet_dab.hooks.anchors_from_data_hook import AnchorsFromDataHook
 from mmdet_dab.hooks.channels_last_hook import ChannelsLastHook
 from mmdet_dab.hooks.fine_tuning_hook import FineTuningHook
@@ -14,6 +15,7 @@ from mmdet_dab.hooks.training_watch_hook import TrainingWatchHook
 TrainingWatch = TrainingWatchHook
 
 __all__ = [
+    'AnchorDriftHook',
     'AnchorsFromDataHook',
     'ChannelsLastHook',
     'FineTuningHook',

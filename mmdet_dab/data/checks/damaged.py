@@ -43,11 +43,12 @@ def _image_paths(runner: Any) -> Iterator[Path]:
 
 
 def _paths_of(dataset: Any) -> Iterator[Path]:
-    for part in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
-        if part is not None:
-            yield from _paths_of(part)
-            return
-    if hasattr(dataset, 'get_data_info'):
+    inside = list(getattr(dataset, 'datasets', None) or ())
+    if not inside and getattr(dataset, 'dataset', None) is not None:
+        inside = [dataset.dataset]
+    for part in inside:
+        yield from _paths_of(part)
+    if not inside and hasattr(dataset, 'get_data_info'):
         for index in range(len(dataset)):
             path = dataset.get_data_info(index).get('img_path')
             if isinstance(path, str):

@@ -21,6 +21,7 @@ from urllib.error import URLError
 
 from mmdet_dab import commands
 from mmdet_dab.compat import install_error
+from mmdet_dab.console import complain, rank
 from mmdet_dab.errors import TrainingError, UserError
 from mmdet_dab.regular_files import MOST_PIXELS
 from mmdet_dab.version import __version__
@@ -76,7 +77,7 @@ def run(work: Callable[[], object]) -> int:
         return _fail(error, 2)
     except TrainingError as error:
         # All processes stop, and one of them says so. The input was usable: another exit code.
-        return _fail(error, 1, silent=os.environ.get('RANK', '0') != '0')
+        return _fail(error, 1, silent=rank() != 0)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
@@ -182,7 +183,7 @@ def _fail(error: Exception, code: int, silent: bool = False) -> int:
     if os.environ.get(TRACEBACK):
         raise error
     if not silent:
-        print(f'error: {error}', file=sys.stderr)
+        complain(f'error: {error}')
     return code
 
 

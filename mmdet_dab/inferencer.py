@@ -55,7 +55,7 @@ class FileInferencer(DetInferencer):
         """(r, g, b) in 0..255 of each class."""
         palette = self.model.dataset_meta['palette']
         colours = palette if isinstance(palette, str) else list(palette)
-        return [tuple(map(int, colour)) for colour in get_palette(colours, len(self.classes))]
+        return [(int(red), int(green), int(blue)) for red, green, blue in get_palette(colours, len(self.classes))]
 
     def batch(self, images: Sequence[np.ndarray], threshold: float | None = None) -> list[Detections]:
         """Detect in images as one batch.

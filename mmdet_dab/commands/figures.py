@@ -7,7 +7,7 @@ points and boxes, 11 boxes layer by layer, 12 worst cases. Each is written as PN
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,7 @@ def encoder_of(first: Subject) -> SinePositionalEncoder:
     return SinePositionalEncoder()
 
 
-def draw(material: Material, chosen: list[int], folder: Path) -> int:
+def draw(material: Material, chosen: Sequence[int], folder: Path) -> int:
     """Draw figures; one that cannot be drawn leaves a message and the others go on."""
     from mmdet_dab.explain.figures import FIGURES, style
 

@@ -58,11 +58,16 @@ class ExportedDetector(BaseModel):
         """
         if mode != 'predict' or data_samples is None:
             raise ValueError(f'mode={mode!r}: an exported detector can only predict')
-        valid = np.array([sample.img_shape[:2] for sample in data_samples], dtype=np.int64)
-        images = inputs.cpu().numpy().astype(np.uint8 if self.takes_pixels else np.float32)
-        for row in zip(data_samples, valid.tolist(), *self.backend.run(images, valid), strict=True):
+        given = self.graph_inputs(inputs, data_samples)
+        for row in zip(data_samples, given['valid_sizes'].tolist(), *self.backend.run(**given), strict=True):
             self.fill(*row)
         return data_samples
+
+    def graph_inputs(self, inputs: Tensor, data_samples: SampleList) -> dict[str, np.ndarray]:
+        """What the file is given of a batch (B, 3, H, W): ``images`` and ``valid_sizes`` (B, 2)."""
+        valid = np.array([sample.img_shape[:2] for sample in data_samples], dtype=np.int64)
+        images = inputs.cpu().numpy().astype(np.uint8 if self.takes_pixels else np.float32)
+        return dict(images=images, valid_sizes=valid)
 
     @staticmethod
     def fill(sample: DetDataSample, valid: list[int], scores: Any, labels: Any, boxes: Any) -> None:

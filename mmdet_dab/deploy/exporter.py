@@ -25,8 +25,10 @@ from torch import Tensor, nn
 
 from mmdet_dab.config import build
 from mmdet_dab.deploy.backends import load_backend, need
+from mmdet_dab.deploy.int8 import parts
 from mmdet_dab.deploy.metadata import KEY, Metadata
 from mmdet_dab.deploy.program import DetectionProgram, padding_of
+from mmdet_dab.deploy.reports import without_reports
 from mmdet_dab.deploy.verify import Detections, Difference, batches, difference
 from mmdet_dab.errors import ConfigError, UserError
 from mmdet_dab.models.detector import ComposedDETR
@@ -104,7 +106,7 @@ def check(request: Request) -> None:
     for module in {'.onnx': ('onnx', 'onnxscript', 'onnxruntime'), '.xml': ('onnxscript', 'openvino')}.get(
         request.out.suffix, ()
     ):
-        need(module, 'export')
+        need(module, 'openvino' if module == 'openvino' else 'export')
 
 
 def preprocessing_of(cfg: Config) -> dict[str, Any]:
@@ -210,14 +212,23 @@ def write_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
 
 def write_openvino(exported: Any, path: Path, metadata: Metadata) -> None:
     """An ``.xml`` file and the ``.bin`` with its weights."""
-    import openvino
-
     with tempfile.TemporaryDirectory() as folder:
         onnx_path = Path(folder, 'model.onnx')
         write_onnx(exported, onnx_path, metadata)
-        model = openvino.Core().read_model(onnx_path)
-        model.set_rt_info(metadata.to_json(), [KEY])
-        openvino.save_model(model, str(path), compress_to_fp16=metadata.precision == 'float16')
+        onnx_to_openvino(onnx_path, path, metadata)
+
+
+def onnx_to_openvino(onnx_path: Path, path: Path, metadata: Metadata) -> None:
+    """The same detector as an ``.xml`` file and a ``.bin``."""
+    import onnx
+
+    with without_reports():
+        import openvino
+
+    model = openvino.Core().read_model(onnx_path)
+    model.set_rt_info(metadata.to_json(), [KEY])
+    model.set_rt_info(parts.to_json(parts.modules_of(onnx.load(onnx_path))), [parts.KEY])
+    openvino.save_model(model, str(path), compress_to_fp16=metadata.precision == 'float16')
 
 
 def write_pt2(exported: Any, path: Path, metadata: Metadata) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from mmdet_dab.commands import arguments
 from mmdet_dab.deploy import Detections
 from mmdet_dab.deploy.folder import Run
 from mmdet_dab.deploy.results import FORMATS, Drawn, JsonFiles, make_folder
@@ -96,6 +97,10 @@ def test_every_format_has_every_image_frame_and_name(shots: Path, tmp_path: Path
     assert {found['category_id'] for found in coco.anns.values()} == {2}
     assert coco.anns[1]['bbox'] == [1, 2, 10, 20]
     assert [category['name'] for category in coco.cats.values()] == list(CLASSES)
+
+
+def test_every_format_is_an_option():
+    assert tuple(FORMATS) == arguments.FORMATS
 
 
 def test_names_come_back_whole(tmp_path: Path):

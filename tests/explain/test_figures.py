@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ CENTER = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
 
 def extent(anchor: list[float], temperature: float = 20, modulated: bool = True) -> tuple[float, float]:
     """Width and height of the half maximum of a map from the formula."""
-    encoder = SinePositionalEncoder(64, temperature)
+    encoder = SinePositionalEncoder(256, temperature)
     reference = torch.tensor([0.2, 0.2]) if modulated else None
     return half_maximum(as_attention(code_logits(encoder, torch.tensor([anchor]), SHAPE, reference))[0])
 
@@ -52,7 +53,7 @@ def test_logits_are_the_sum_of_cosines_of_eq_6():
 
 
 def test_the_map_widens_with_the_width_of_the_anchor_and_only_with_it():
-    sizes = [extent([0.5, 0.5, w, 0.2]) for w in (0.1, 0.2, 0.4, 0.8)]
+    sizes = [extent([0.5, 0.5, w, 0.2]) for w in (0.05, 0.1, 0.2, 0.4)]
     widths, heights = zip(*sizes, strict=True)
     assert list(widths) == sorted(set(widths))
     assert max(heights) - min(heights) < 1e-3
@@ -119,7 +120,9 @@ def test_a_larger_anchor_widens_the_map_of_a_detector():
     assert spreads == sorted(set(spreads))
 
 
-@pytest.mark.parametrize(('name', 'word'), [('DAB-Deformable', 'DeformableAttention'), ("mmdet's DABDETR", 'DABDETR')])
+@pytest.mark.parametrize(
+    ('name', 'word'), [('DAB-Deformable', 'DeformableCrossAttention'), ("mmdet's DABDETR", 'DABDETR')]
+)
 def test_detectors_without_such_maps_are_refused(name: str, word: str):
     model = assemblies.build(name)
     with pytest.raises(UserError, match=word):
@@ -167,8 +170,7 @@ def test_every_object_is_found_once_and_by_its_class():
 def test_worst_images_come_first_and_need_ground_truth(monkeypatch: pytest.MonkeyPatch):
     from mmdet_dab.explain.figures import figure_12
 
-    sample = InstanceData(pred_instances=None)
-    sample.pred_instances = found([[0.0, 0, 10, 10]], [0])
+    sample = SimpleNamespace(pred_instances=found([[0.0, 0, 10, 10]], [0]))
     monkeypatch.setattr(figure_12, 'inference_detector', lambda model, image: sample)
     right, empty = example([[0.0, 0, 10, 10]], [0], 'right'), example([], [], 'empty')
     cases = worst_cases(None, [right, empty], 0.3)

@@ -134,6 +134,11 @@ class Material:
         return self.layer % total
 
 
+def highest(examples: Sequence[Example]) -> float:
+    """Height to width of the image that is highest for its width."""
+    return max(example.pixels.shape[0] / example.pixels.shape[1] for example in examples)
+
+
 def code_with(encoder: SinePositionalEncoder, temperature: float) -> SinePositionalEncoder:
     """The same encoding with one temperature for boxes and cells."""
     width = 2 * encoder.num_feats

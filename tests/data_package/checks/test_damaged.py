@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmdet_dab.data.checks.damaged import damaged_images_named
+from mmdet_dab.data.checks.damaged import damaged_images_named, datasets_of
 from mmdet_dab.errors import ConfigError, DataError
 from tests.helpers.drawn import Drawn
 
@@ -40,13 +40,13 @@ def paths(drawn: Drawn) -> list[Path]:
 @pytest.mark.parametrize('content', [b'', b'<html>404</html>', b'\x89PNG\r\n\x1a\n'])
 def test_the_image_is_named(paths: list[Path], content: bytes):
     paths[3].write_bytes(content)
-    with pytest.raises(DataError, match=paths[3].name), damaged_images_named(runner_of(*paths)):
+    with pytest.raises(DataError, match=paths[3].name), damaged_images_named(datasets_of(runner_of(*paths))):
         raise RuntimeError('Caught error in DataLoader worker process 0.')
 
 
 def test_other_errors_stay_what_they_are(paths: list[Path]):
-    with pytest.raises(ZeroDivisionError), damaged_images_named(runner_of(*paths)):
+    with pytest.raises(ZeroDivisionError), damaged_images_named(datasets_of(runner_of(*paths))):
         raise ZeroDivisionError
     paths[3].write_bytes(b'')
-    with pytest.raises(ConfigError), damaged_images_named(runner_of(*paths)):
+    with pytest.raises(ConfigError), damaged_images_named(datasets_of(runner_of(*paths))):
         raise ConfigError('known already')

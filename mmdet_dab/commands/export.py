@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='float32: the file takes normalised images; uint8: it normalises them itself',
     )
     parser.add_argument(
-        '--precision', choices=['float32', 'float16', 'bfloat16'], default='float32', help='of weights or products'
+        '--precision',
+        choices=['float32', 'float16', 'bfloat16'],
+        default='float32',
+        help='.onnx and .xml: float16 keeps weights in half the space; .xml: bfloat16 computes in it where the '
+        'processor can; .pt2: both compute in it',
     )
     parser.add_argument('--threshold', type=float, default=0.3, help='score that the runtime shows (default: 0.3)')
     parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
@@ -37,7 +41,12 @@ def run(args: argparse.Namespace) -> None:
         raise CheckpointError(f'{args.checkpoint}: no such file.')
     if args.out.exists() and not args.overwrite:
         raise UserError(f'--out {args.out} exists: name another file, or --overwrite.')
-    cfg = draft_config(args.config, args.cfg_options).finish()
+    from mmdet_dab.deploy.request import check_target
+
+    check_target(args.out, args.precision, args.threshold)
+    draft = draft_config(args.config, args.cfg_options)
+    say('loading PyTorch and MMDetection …')
+    cfg = draft.finish()
     from mmdet_dab.deploy.exporter import Request, export
 
     export(Request(cfg, args.checkpoint, args.out, args.input, args.precision, args.threshold), say)

@@ -82,7 +82,7 @@ class OpenVINOBackend:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        need('openvino', 'export')
+        need('openvino', 'openvino')
         import openvino
 
         settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}

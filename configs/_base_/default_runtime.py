@@ -17,9 +17,13 @@ default_hooks = dict(
     visualization=dict(type='DetVisualizationHook', draw=True, interval=500, score_thr=0.3),
     # Anchors of the training boxes' sizes, where the model has type='BoxAnchors'.
     anchors_from_data=dict(type='AnchorsFromDataHook'),
+    # How far the anchors have moved, for `mmdet-dab curves`.
+    anchor_drift=dict(type='AnchorDriftHook'),
     # A loss or gradient that is no number stops the training before the weights have it; stop=False
     # only warns.
     not_finite=dict(type='NotFiniteHook'),
+    # Of several processes, names the one that is lost, or that the others wait for.
+    processes=dict(type='ProcessWatchHook'),
     # Says what is wrong when it does not learn; steps=0 switches it off.
     training_watch=dict(type='TrainingWatchHook', steps=500),
 )

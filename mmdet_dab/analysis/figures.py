@@ -1,8 +1,7 @@
-"""Figures: detections beside the ground truth, and the curve of a training."""
+"""Detections beside the ground truth, as one figure."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 matplotlib.use('Agg')  # no window is opened, and none is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from mmdet.structures import DetDataSample
+
+from mmdet_dab.data.drawing import draw_box, draw_name
 
 
 def draw_detections(
@@ -66,53 +66,6 @@ def _draw_boxes(
     boxes = boxes.tensor if hasattr(boxes, 'tensor') else boxes
     for (x1, y1, x2, y2), label, text in zip(boxes.tolist(), instances.labels.tolist(), texts, strict=True):
         colour = tuple(channel / 255 for channel in palette[label])
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor='white', linewidth=2.6))
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.4))
-        background = dict(facecolor=colour, edgecolor='none', pad=0.8)
-        # Above the box, or in it where the image ends above.
-        above = y1 > 0.06 * image.shape[0]
-        place = 'bottom' if above else 'top'
-        axes.text(max(x1, 0), max(y1, 0), text, fontsize=9, color='white', va=place, bbox=background, clip_on=True)
-
-
-def read_scalars(work_dir: Path) -> list[dict[str, Any]]:
-    """What the Runner logged in a work directory, over all its starts, by step; a later start wins.
-
-    Raises:
-        FileNotFoundError: nothing was logged there.
-    """
-    files = sorted(work_dir.glob('*/vis_data/scalars.json'))
-    if not files:
-        raise FileNotFoundError(f'{work_dir} has no */vis_data/scalars.json: was a training logged there?')
-    entries: dict[tuple[bool, int], dict[str, Any]] = {}
-    for file in files:
-        for line in file.read_text().splitlines():
-            entry = json.loads(line)
-            entries['loss' in entry, int(entry['step'])] = entry
-    return [entries[key] for key in sorted(entries)]
-
-
-def draw_curve(path: Path, scalars: Sequence[dict[str, Any]], metric: str = 'coco/bbox_mAP') -> None:
-    """Draw the loss and the validated metric over the training's steps.
-
-    Args:
-        path: of the image to write.
-        scalars: as :func:`read_scalars` gives them.
-        metric: key of the metric.
-    """
-    losses = [(entry['step'], entry['loss']) for entry in scalars if 'loss' in entry]
-    values = [(entry['step'], entry[metric]) for entry in scalars if metric in entry]
-    figure, left = pyplot.subplots(figsize=(7, 4))
-    left.plot(*zip(*losses, strict=True), color='tab:blue')
-    left.set_xlabel('step')
-    left.set_ylabel('loss', color='tab:blue')
-    left.set_ylim(bottom=0)
-    right = left.twinx()
-    if values:
-        right.plot(*zip(*values, strict=True), color='tab:orange', marker='o')
-    right.set_ylabel(metric, color='tab:orange')
-    right.set_ylim(0, 1)
-    left.grid(alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+        box = (x1, y1, x2 - x1, y2 - y1)
+        draw_box(axes, box, colour)
+        draw_name(axes, text, box, colour, image.shape[0], 9)

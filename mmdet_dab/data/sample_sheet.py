@@ -18,9 +18,10 @@ matplotlib.use('Agg')  # no window is opened, and none is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
 from mmdet_dab.data.annotations import Annotations
+from mmdet_dab.data.drawing import draw_box, draw_name
 from mmdet_dab.data.images import Header, read_header
 from mmdet_dab.data.palette import COLOURS, palette
 from mmdet_dab.data.report import printable
@@ -33,8 +34,6 @@ MOST_NAMES = 10
 MOST_IN_LEGEND = 26
 #: More boxes than these are not drawn: they would hide the image, and take minutes.
 MOST_BOXES = 200
-#: Of a name, as a fraction of the image's height; it stands inside of a box that begins higher.
-NAME_HEIGHT = 0.05
 
 
 @dataclass(frozen=True)
@@ -162,29 +161,8 @@ def _draw_tile(
     for row in np.flatnonzero(np.isfinite(boxes).all(axis=1))[:MOST_BOXES].tolist():
         known = labels[row] >= 0
         colour = colours[labels[row]] if known else (0.5, 0.5, 0.5)
-        _draw_box(axes, boxes[row], colour, '-' if trained[row] else '--')
+        draw_box(axes, boxes[row], colour, '-' if trained[row] else '--')
         if known and (few or len(classes) > len(COLOURS)):
-            _draw_name(axes, classes[labels[row]], boxes[row], colour, height, 7 if few else 5)
+            draw_name(axes, classes[labels[row]], boxes[row], colour, height, 7 if few else 5)
     title = f'{tile.split}: {printable(Path(name).name)}, {plural(len(indices), "object")}'
     axes.set_title(title + (f'\n{tile.reason}' if tile.reason else '\n'), fontsize=8, parse_math=False)
-
-
-def _draw_box(axes: Axes, box: np.ndarray, colour: tuple[float, ...], style: str) -> None:
-    x, y, w, h = box
-    for edge, line in (('white', 2.4), (colour, 1.4)):
-        axes.add_patch(Rectangle((x, y), w, h, fill=False, edgecolor=edge, linewidth=line, linestyle=style))
-
-
-def _draw_name(axes: Axes, name: str, box: np.ndarray, colour: tuple[float, ...], height: int, size: int) -> None:
-    above = box[1] > NAME_HEIGHT * height
-    axes.text(
-        max(box[0], 0),
-        max(box[1], 0),
-        name,
-        fontsize=size,
-        color='white',
-        va='bottom' if above else 'top',
-        clip_on=True,
-        bbox=dict(facecolor=colour, edgecolor='none', pad=0.8),
-        parse_math=False,
-    )

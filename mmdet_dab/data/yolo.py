@@ -17,9 +17,10 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.files import files_below, is_leftover, read_lines, read_text
+from mmdet_dab.data.files import read_lines, read_text
 from mmdet_dab.data.images import ImageFolder
 from mmdet_dab.errors import DataError, listed, plural
+from mmdet_dab.media_files import files_below, is_leftover
 
 #: Text files in a folder of labels that are none.
 NOT_LABELS = ('classes.txt', 'labels.txt', 'notes.txt', 'train.txt', 'val.txt', 'valid.txt', 'test.txt')
@@ -67,10 +68,11 @@ def read_yolo(
         if path is None:
             bare += 1
             continue
+        place_of_file = path.relative_to(folder)
         for line, label, (x, y, w, h), is_outline in _read_lines(path, names):
             box = [x * width, y * height, w * width, h * height]
             outlines += is_outline
-            place = f'{path.relative_to(folder)}, line {line}'
+            place = f'{place_of_file}, line {line}'
             found.append((number, names[label], dict(bbox=box, iscrowd=0), place))
     numbered = [f'{number} {name}' for number, name in enumerate(names)]
     changes = [
@@ -109,7 +111,7 @@ def _read_lines(path: Path, names: Sequence[str]) -> Iterator[tuple[int, int, tu
             continue
         values = _numbers(line, f'{path}, line {number}')
         label = values[0]
-        if label not in range(len(names)):
+        if not (label.is_integer() and 0 <= label < len(names)):  # `in range` tries one after the other
             raise DataError(
                 f'{path}, line {number}: there is no class {label:g}, the {plural(len(names), "name")} '
                 f'{"is" if len(names) == 1 else "are"} {listed(names)}. Correct the number, or add the name.'

@@ -27,8 +27,10 @@ from torch import Tensor, nn
 from mmdet_dab import interop
 from mmdet_dab.config import build
 from mmdet_dab.deploy.exportable import make_exportable
+from mmdet_dab.deploy.int8 import parts
 from mmdet_dab.deploy.metadata import KEY, Metadata
 from mmdet_dab.deploy.program import DetectionProgram, padding_of
+from mmdet_dab.deploy.reports import without_reports
 from mmdet_dab.deploy.request import PRECISIONS, Request, check_target
 from mmdet_dab.deploy.tracing import part_with, traced
 from mmdet_dab.deploy.verify import TOLERANCES, Difference, compared, refusal, row
@@ -150,7 +152,14 @@ def quiet_exporter() -> Iterator[None]:
 
 
 def write_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
-    """One ``.onnx`` file; one of 2 GB or more cannot hold its weights.
+    """One ``.onnx`` file; one of 2 GB or more cannot hold its weights."""
+    to_onnx(exported, path, metadata)
+    if metadata.precision == 'float16':
+        halve_weights(path)
+
+
+def to_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
+    """The same with weights in float32.
 
     Raises:
         ConfigError: ONNX has no operation for one that a part calls; names the part.
@@ -171,8 +180,6 @@ def write_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
         ) from error
     program.model.metadata_props[KEY] = metadata.to_json()
     program.save(str(path))
-    if metadata.precision == 'float16' and path.suffix == '.onnx':
-        halve_weights(path)
 
 
 def halve_weights(path: Path) -> None:
@@ -197,14 +204,23 @@ def halve_weights(path: Path) -> None:
 
 def write_openvino(exported: Any, path: Path, metadata: Metadata) -> None:
     """An ``.xml`` file and the ``.bin`` with its weights."""
-    import openvino
-
     with tempfile.TemporaryDirectory() as folder:
         onnx_path = Path(folder, 'model.onnx')
-        write_onnx(exported, onnx_path, metadata)
-        model = openvino.Core().read_model(onnx_path)
-        model.set_rt_info(metadata.to_json(), [KEY])
-        openvino.save_model(model, str(path), compress_to_fp16=metadata.precision == 'float16')
+        to_onnx(exported, onnx_path, metadata)
+        onnx_to_openvino(onnx_path, path, metadata)
+
+
+def onnx_to_openvino(onnx_path: Path, path: Path, metadata: Metadata) -> None:
+    """The same detector as an ``.xml`` file and a ``.bin``."""
+    import onnx
+
+    with without_reports():
+        import openvino
+
+    model = openvino.Core().read_model(onnx_path)
+    model.set_rt_info(metadata.to_json(), [KEY])
+    model.set_rt_info(parts.to_json(parts.modules_of(onnx.load(onnx_path))), [parts.KEY])
+    openvino.save_model(model, str(path), compress_to_fp16=metadata.precision == 'float16')
 
 
 def write_pt2(exported: Any, path: Path, metadata: Metadata) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mmdet_dab.deploy.metadata import Metadata
 from mmdet_dab.errors import DataError
+from mmdet_dab.regular_files import check_file
 
 try:
     import cv2
@@ -40,6 +41,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         DataError: the file is missing, or is no image; names the file.
     """
+    check_file(path, '', DataError)
     try:
         data = Path(path).read_bytes()
     except OSError as error:

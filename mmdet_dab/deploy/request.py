@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mmdet_dab.deploy.backends import need
+from mmdet_dab.deploy.reports import without_reports
 from mmdet_dab.errors import UserError
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def need_bfloat16() -> None:
     Raises:
         UserError: it is lacking.
     """
-    import openvino
+    with without_reports():
+        import openvino
 
     if 'BF16' not in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
         raise UserError('--precision bfloat16: OpenVINO finds no bfloat16 in this processor. Take float32 or float16.')

@@ -166,3 +166,16 @@ class PredictedPointQueryGenerator(LearnedQueryGenerator):
         the base."""
         queries = super().forward(tokens, data_samples)
         return replace(queries, anchors=self.anchors().expand(queries.content.size(0), -1, -1))
+
+
+@torch.no_grad()
+def learned_anchors(model: nn.Module) -> Tensor | None:
+    """The anchors that a detector of ours starts from, before it sees an image.
+
+    Returns:
+        (A, 4) cx cy w h or (A, 2) cx cy in 0..1; None for queries without places.
+    """
+    for part in model.modules():
+        if isinstance(part, AnchorQueryGenerator | PredictedPointQueryGenerator):
+            return part.anchors()
+    return None

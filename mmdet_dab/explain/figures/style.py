@@ -1,0 +1,69 @@
+"""What all figures share: colours that colour-blind people tell apart, maps, boxes, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')  # no window is opened, and none is needed
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+#: Darker is more attention, as in the paper; one hue, so that lightness alone says how much.
+ATTENTION = 'Blues'
+#: Of Okabe and Ito (2008): anchors and errors, what is right, what is neither.
+ORANGE, BLUE, GREEN, GREY = '#D55E00', '#0072B2', '#009E73', '#666666'
+#: Files of a figure.
+ENDINGS = ('png', 'svg')
+TEXT, SMALL = 10, 8
+
+
+def panels(rows: int, columns: int, width: float = 2.3, height: float = 2.3) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of ``rows`` by ``columns`` axes; sizes of one of them in inches."""
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04)
+    size = (width * columns + 0.3, height * rows + 0.1)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout=layout)
+    return figure, [list(row) for row in axes]
+
+
+def draw_map(axes: Axes, attention: Tensor, ratio: float = 1.0) -> None:
+    """A map (H, W) over the unit square of an image, drawn ``ratio`` times as high as wide.
+
+    Each map has its own scale: the darkest cell has most attention.
+    """
+    axes.imshow(attention.numpy(), cmap=ATTENTION, vmin=0, extent=(0, 1, 1, 0), interpolation='nearest')
+    axes.set_aspect(ratio)
+    axes.autoscale(False)  # an anchor may reach beyond the image
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def draw_anchor(axes: Axes, anchor: Sequence[float], style: str = '-') -> None:
+    """The box of an anchor cx cy w h in parts of the image, or its point cx cy."""
+    x, y, *size = anchor
+    if size:
+        w, h = size
+        corner = (x - w / 2, y - h / 2)
+        axes.add_patch(Rectangle(corner, w, h, fill=False, edgecolor=ORANGE, linewidth=1.6, linestyle=style))
+    axes.plot([x], [y], marker='+', color=ORANGE, markersize=7, markeredgewidth=1.6)
+
+
+def name_row(axes: Axes, name: str) -> None:
+    """The name of a row, at its first axes."""
+    axes.set_ylabel(name, fontsize=TEXT, parse_math=False)
+
+
+def save(figure: Figure, folder: Path, number: int) -> list[Path]:
+    """Write a figure of the paper; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f'figure_{number}.{ending}' for ending in ENDINGS]
+    for file in files:
+        figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+    return files

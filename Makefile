@@ -65,7 +65,7 @@ $(INSTALLED): pyproject.toml setup.py
 	@$(PIP) $(TORCH)
 	@echo '3/4 MMDetection with mmcv-lite'
 	@$(PIP) 'setuptools>=77,<81' wheel
-	@$(EDITABLE) '.[lite,convert]'
+	@$(EDITABLE) '.[lite,convert,imagenet]'
 	@echo '4/4 checks'
 	@# The headless build has the same files, and needs no libGL; both stay installed, as mmengine asks for the other.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \

@@ -5,19 +5,20 @@ Imports nothing heavy by itself.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmdet_dab import compat
 from mmdet_dab.config_files import CONFIGS, config_names, find_config
 from mmdet_dab.console import say
-from mmdet_dab.errors import ConfigError, InstallError
+from mmdet_dab.errors import CheckpointError, ConfigError, InstallError, TrainingError, UserError, shown
 from mmdet_dab.overrides import read_with_overrides, walk
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ __all__ = [
     'build',
     'build_detector',
     'cannot_be_built',
+    'class_names',
+    'class_rows',
+    'config_blamed',
     'config_names',
     'draft_config',
     'find_config',
@@ -89,7 +93,79 @@ def draft_config(name: str | Path, options: Mapping[str, Any] | None = None) -> 
             raise ConfigError(f'config {path} cannot be read: {type(error).__name__}: {error}') from error
 
     cfg, check_keys = read_with_overrides(read, path, options or {})
+    _check_kinds(cfg)
     return DraftConfig(cfg, check_keys)
+
+
+#: What the sections of a config are, as far as there are some.
+_KINDS: Mapping[type | tuple[type, ...], str] = {
+    dict: 'model train_dataloader val_dataloader test_dataloader train_cfg val_cfg test_cfg optim_wrapper '
+    'default_hooks env_cfg visualizer auto_scale_lr randomness custom_imports metainfo tta_model log_processor',
+    (dict, list, tuple): 'param_scheduler val_evaluator test_evaluator',
+    (list, tuple): 'custom_hooks vis_backends tta_pipeline',
+    str: 'load_from work_dir data_root default_scope launcher experiment_name',
+}
+_WORDS = {dict: 'a dict', (dict, list, tuple): 'a dict or a list', (list, tuple): 'a list', str: 'a text'}
+
+
+def _check_kinds(cfg: Config) -> None:
+    """Refuse a section of another kind, as an override can make it.
+
+    Raises:
+        ConfigError: names the key, its value and what it must be.
+    """
+    for kind, names in _KINDS.items():
+        for name in names.split():
+            value = cfg.get(name)
+            if value is not None and not isinstance(value, kind):
+                raise ConfigError(f'config {cfg.filename}: {name} is {shown(value)}, and must be {_WORDS[kind]}')
+    model = cfg.get('model') or {}
+    for name in ('backbone', 'neck', 'bbox_head', 'query_generator', 'encoder', 'decoder', 'data_preprocessor'):
+        if model.get(name) is not None and not isinstance(model[name], dict):
+            raise ConfigError(f'config {cfg.filename}: model.{name} is {shown(model[name])}, and must be a dict')
+    for key, node in walk(model, 'model'):
+        if not isinstance(node.get('init_cfg') or {}, dict | list | tuple):
+            raise ConfigError(f'config {cfg.filename}: {key}.init_cfg is {shown(node["init_cfg"])}, and must be a dict')
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        _check_loader(cfg, name)
+
+
+def _check_loader(cfg: Config, name: str) -> None:
+    loader = cfg.get(name) or {}
+    for key, least in (('batch_size', 1), ('num_workers', 0)):
+        value = loader.get(key)
+        if value is not None and (type(value) is not int or value < least):
+            raise ConfigError(
+                f'config {cfg.filename}: {name}.{key} is {shown(value)}, and must be a whole number from {least} on'
+            )
+    dataset = loader.get('dataset')
+    if dataset is not None and not isinstance(dataset, dict):
+        raise ConfigError(f'config {cfg.filename}: {name}.dataset is {shown(dataset)}, and must be a dict')
+    pipeline = (dataset or {}).get('pipeline')
+    if pipeline is not None and not (
+        isinstance(pipeline, (list, tuple)) and all(isinstance(step, dict) or callable(step) for step in pipeline)
+    ):
+        raise ConfigError(f'config {cfg.filename}: {name}.dataset.pipeline is {shown(pipeline)}, not a list of dicts')
+
+
+@contextlib.contextmanager
+def config_blamed(cfg: Config) -> Iterator[None]:
+    """Turn what a part says as it is built into a message that names the config.
+
+    The Runner builds most parts only when it starts to train or to test.
+
+    Raises:
+        ConfigError: an error came while something was built; any other stays as it is.
+    """
+    try:
+        yield
+    except (UserError, TrainingError, OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        steps = traceback.extract_tb(error.__traceback__)
+        if any(step.name.startswith('build') for step in steps):
+            raise cannot_be_built(cfg, error) from error
+        raise
 
 
 def load_config(name: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -163,7 +239,9 @@ def build_detector(cfg: Config) -> nn.Module:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     try:
         return MODELS.build(copy.deepcopy(cfg.model)).eval()
-    except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a part may be anybody's
         raise cannot_be_built(cfg, error) from error
 
 
@@ -186,19 +264,37 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
     """
     cfg: Any = load_config(config) if isinstance(config, str | Path) else copy.deepcopy(config)
     model: Any = build_detector(cfg)
-    model.dataset_meta = _class_names(cfg, {})
+    model.dataset_meta = class_names(cfg, {}, None)
     if weights is not None:
         from mmdet_dab.checkpoints import load_weights
 
-        model.dataset_meta = _class_names(cfg, load_weights(model, weights, model.dataset_meta.get('classes')))
+        stored = load_weights(model, weights, model.dataset_meta.get('classes'))
+        try:
+            model.dataset_meta = class_names(cfg, stored, class_rows(model))
+        except CheckpointError as error:
+            raise CheckpointError(f'checkpoint {weights}: {error}') from error
     read_arrays_or_files(cfg)
     model.cfg = cfg
     return model.to(device)
 
 
-def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
+def class_rows(model: Any) -> int | None:
+    """How many classes a detector tells apart; None where its head does not say."""
+    return getattr(getattr(model, 'bbox_head', None), 'num_classes', None)
+
+
+def class_names(cfg: Config, stored: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
     """Names and colours of the classes: the checkpoint's, else the config's, else those of the
     dataset's class.
+
+    Args:
+        cfg: of the detector.
+        stored: what the checkpoint says of its dataset; may be empty.
+        rows: how many classes the detector tells apart; None: unknown.
+
+    Raises:
+        CheckpointError: names are stored for another number of classes, and the config has no
+            others.
     """
     from mmdet.registry import DATASETS
 
@@ -206,8 +302,20 @@ def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
     while 'dataset' in dataset:  # wrapped, such as by RepeatDataset
         dataset = dataset['dataset']
     known = DATASETS.get(dataset['type']) if 'type' in dataset else None
-    names = {**getattr(known, 'METAINFO', {}), **(cfg.get('metainfo') or {}), **(dataset.get('metainfo') or {})}
-    return {**names, **stored, 'palette': stored.get('palette') or names.get('palette') or 'random'}
+    configured = {**getattr(known, 'METAINFO', {}), **(cfg.get('metainfo') or {}), **(dataset.get('metainfo') or {})}
+    names = {**configured, **stored}
+    number = len(names.get('classes') or ())
+    if rows is not None and number != rows:
+        if len(configured.get('classes') or ()) != rows:
+            raise CheckpointError(
+                f'it and config {cfg.filename} name {number} classes, and the detector tells {rows} apart: '
+                'write all of them as metainfo=dict(classes=(...)) of test_dataloader.dataset'
+            )
+        names = configured
+    palette = stored.get('palette') or names.get('palette') or 'random'
+    if not isinstance(palette, str) and len(palette) < len(names.get('classes') or ()):
+        palette = 'random'
+    return {**names, 'palette': palette}
 
 
 def read_arrays_or_files(cfg: Config) -> None:

@@ -5,6 +5,7 @@ A message names the file, key or value first, says what is wrong, and then how t
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -48,3 +49,14 @@ def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
 def nearest(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:
     """The names that ``name`` was most likely meant to be, best first; none where all are far."""
     return get_close_matches(name, list(names), n=at_most, cutoff=0.5)
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, in one short line, whatever it is.
+
+    ``repr`` of a list that holds itself twice, fifty times over, would never end.
+    """
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 50
+    short.maxlevel = 3
+    return short.repr(value).replace('\n', ' ')[:80]

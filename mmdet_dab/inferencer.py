@@ -1,26 +1,26 @@
-"""mmdet's DetInferencer for files: names beside labels in its JSON, no alarming warnings."""
+"""mmdet's DetInferencer as a detector of images in memory, without its alarming warnings."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import json
 import logging
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import mmcv
+import numpy as np
 from mmdet.apis import DetInferencer
-from mmdet.structures import DetDataSample
+from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from mmengine.structures import InstanceData
 from torch import nn
 
 from mmdet_dab.checkpoints import match_weights
+from mmdet_dab.config import class_names, class_rows
+from mmdet_dab.deploy.detections import Detections
+from mmdet_dab.engine.trust import named
 
 #: What mmengine and mmdet warn of where nothing is wrong.
 HARMLESS = (
@@ -28,18 +28,11 @@ HARMLESS = (
     'Failed to add',  # a visualizer without a folder: it is named with each image
     '`Visualizer` backend is not initialized',
     'The current default scope',
-    # Boxes that reach beyond an image are drawn as far as they are in it
-    'Warning: The bbox is out of bounds',
-    'Warning: The polygon is out of bounds',
 )
 
 
-#: An image whose shorter side is much smaller, in pixels, is drawn enlarged.
-SHORTEST_SIDE = 320
-
-
 class FileInferencer(DetInferencer):
-    """Predicts images from files and writes what it found.
+    """A checkpoint as a detector of images.
 
     Args:
         cfg: config of the detector.
@@ -48,85 +41,59 @@ class FileInferencer(DetInferencer):
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
+        self._source = checkpoint
         with quiet():
             super().__init__(cfg, checkpoint, device=device, show_progress=False)
-        self.shared_stems: set[str] = set()
 
-    def write(
-        self, images: Sequence[str], folder: Path, batch_size: int = 1, score_threshold: float = 0.3
-    ) -> Iterator[int]:
-        """Write images with boxes into ``folder/vis`` and boxes as JSON into ``folder/preds``.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, by label."""
+        return tuple(self.model.dataset_meta['classes'])
 
-        The JSON of ``a.png`` is ``a.json``, or ``a.png.json`` where there is an ``a.jpg`` too.
+    @property
+    def colours(self) -> list[tuple[int, int, int]]:
+        """(r, g, b) in 0..255 of each class."""
+        palette = self.model.dataset_meta['palette']
+        colours = palette if isinstance(palette, str) else list(palette)
+        return [(int(red), int(green), int(blue)) for red, green, blue in get_palette(colours, len(self.classes))]
+
+    def batch(self, images: Sequence[np.ndarray], threshold: float | None = None) -> list[Detections]:
+        """Detect in images as one batch.
 
         Args:
-            images: files.
-            folder: created if need be.
-            batch_size: images in one forward pass.
-            score_threshold: lowest score that is drawn; the JSON has all boxes.
+            images: (H, W, 3) uint8 BGR.
+            threshold: score from which on a prediction is kept; None: all.
 
-        Yields:
-            how many images are done, after each batch.
+        Returns:
+            boxes in pixels of each image, best first.
         """
-        counts = Counter(Path(image).stem for image in images)
-        self.shared_stems = {stem for stem, count in counts.items() if count > 1}
-        for start in range(0, len(images), batch_size):
-            batch = list(images[start : start + batch_size])
-            with quiet():
-                self(
-                    batch,
-                    batch_size=batch_size,
-                    pred_score_thr=score_threshold,
-                    out_dir=str(folder),
-                    no_save_pred=False,
-                )
-            yield start + len(batch)
+        with quiet():
+            samples = [
+                sample
+                for _, data in self.preprocess(list(images), batch_size=len(images))
+                for sample in self.forward(data)
+            ]
+        return [self._detections(sample.pred_instances).above(threshold or 0) for sample in samples]
+
+    def _detections(self, found: InstanceData) -> Detections:
+        found = found[found.scores.argsort(descending=True, stable=True)].cpu().numpy()
+        names = tuple(self.classes[label] for label in found.labels)
+        return Detections(found.bboxes, found.scores, found.labels, names)
 
     def _load_weights_to_model(self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
-        """As mmdet does, but weights of another model are refused, and wrapped ones found."""
-        if checkpoint is not None:
-            checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
-        super()._load_weights_to_model(model, checkpoint, cfg)
-
-    def visualize(
-        self,
-        inputs: Sequence[str],
-        preds: Sequence[DetDataSample],
-        pred_score_thr: float = 0.3,
-        img_out_dir: str = '',
-        **unused: Any,
-    ) -> None:
-        """Write each image with its boxes.
-
-        A small image is enlarged, so that the labels leave some of it to see.
+        """As mmdet does, but weights of another model are refused, wrapped ones found, and names
+        are those of as many classes as the detector has.
         """
-        for path, sample in zip(inputs, preds, strict=True):
-            image = mmcv.imread(path, channel_order='rgb')
-            factor = max(1, round(SHORTEST_SIDE / min(image.shape[:2])))
-            drawn = DetDataSample(pred_instances=copy.deepcopy(sample.pred_instances))
-            drawn.pred_instances.bboxes = drawn.pred_instances.bboxes * factor
-            name = Path(path).name
-            self.visualizer.add_datasample(
-                name,
-                mmcv.imrescale(image, float(factor), interpolation='bicubic'),
-                drawn,
-                draw_gt=False,
-                pred_score_thr=pred_score_thr,
-                out_file=str(Path(img_out_dir, 'vis', name)),
-            )
-
-    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> dict[str, Any]:
-        """Labels with their names, scores, and boxes x1 y1 x2 y2 in pixels of the file."""
-        result = super().pred2dict(data_sample)
-        classes = self.model.dataset_meta['classes']
-        result = {'names': [classes[label] for label in result['labels']], **result}
-        if pred_out_dir:
-            image = Path(data_sample.img_path)
-            name = image.name if image.stem in self.shared_stems else image.stem
-            file = Path(pred_out_dir, 'preds', f'{name}.json')
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(result), encoding='utf-8')
-        return result
+        stored: dict[str, Any] = {}
+        if checkpoint is not None:
+            with named(self._source):
+                checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
+            stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
+        super()._load_weights_to_model(model, checkpoint, cfg)
+        with named(self._source):
+            # mmdet 3.0 wrote CLASSES
+            lower = {key.lower(): value for key, value in stored.items()}
+            model.dataset_meta = class_names(cfg, lower, class_rows(model))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import torch
@@ -9,7 +10,7 @@ from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 
 from mmdet_dab import compat
-from mmdet_dab.models import ComposedDETR
+from mmdet_dab.models import ComposedDETR, TransformerDecoder, TransformerEncoder
 
 #: Marks a model that was optimised, and says how.
 _SETTINGS = '_optimised_for_inference'
@@ -51,9 +52,15 @@ def optimize_for_inference(
         stage = fuse_conv_bn(getattr(model, name)).to(dtype=dtype, memory_format=torch.channels_last)
         stage.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
         setattr(model, name, stage)
+    if dtype != torch.float32 and any(
+        isinstance(layer, nn.LayerNorm) for layer in model.get_submodule('backbone').modules()
+    ):
+        # The attention masks of transformers such as Swin are float32: products take what comes.
+        backbone = model.get_submodule('backbone')
+        device = next(backbone.parameters()).device.type
+        backbone.forward = torch.autocast(device, dtype)(backbone.forward)
     if isinstance(model, ComposedDETR):
-        model.encoder.to(dtype)
-        model.decoder.to(dtype)
+        _set_precision(model, stages[-1], dtype)
         for linear in model.bbox_head.modules():
             if isinstance(linear, nn.Linear):
                 linear.register_forward_pre_hook(lambda _, inputs: cast(inputs, torch.float32))
@@ -84,6 +91,36 @@ def _is_optimised(model: nn.Module, settings: tuple[torch.dtype, str | None]) ->
     if backend not in (None, *known):
         raise ValueError(f'optimize_for_inference: compile_with={backend!r} is not one of {", ".join(known)}, or None')
     return before == settings
+
+
+def _set_precision(model: ComposedDETR, features: str, dtype: torch.dtype) -> None:
+    """Encoder and decoder compute in ``dtype``; those of mmdet, which cannot, in float32."""
+    if isinstance(model.encoder, TransformerEncoder):
+        _compute_in(model.encoder, dtype)
+    else:
+        model.get_submodule(features).register_forward_hook(lambda _, __, outputs: cast(outputs, torch.float32))
+    if isinstance(model.decoder, TransformerDecoder):
+        _compute_in(model.decoder, dtype)
+    else:
+        model.encoder.register_forward_hook(
+            lambda _, __, tokens: replace(tokens, content=cast(tokens.content, torch.float32))
+        )
+
+
+def _compute_in(stage: nn.Module, dtype: torch.dtype) -> None:
+    """Layers with weights compute in ``dtype``, whatever precision comes in.
+
+    Learned content and learned positions come in float32, as do the codes of anchors; what is added
+    up of both precisions is float32.
+    """
+    stage.to(dtype)
+    if dtype == torch.float32:
+        return
+    for layer in stage.modules():
+        if any(parameter.is_floating_point() for parameter in layer.parameters(recurse=False)) and not list(
+            layer.children()
+        ):
+            layer.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
 
 
 def cast(value: Any, dtype: torch.dtype) -> Any:

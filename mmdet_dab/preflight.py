@@ -6,12 +6,12 @@ Whether files are there is found out before torch and mmdet are imported, which 
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmdet_dab.errors import CheckpointError, ConfigError, DataError, InstallError
+from mmdet_dab import regular_files
+from mmdet_dab.console import complain
+from mmdet_dab.errors import CheckpointError, ConfigError, DataError, InstallError, UserError
 from mmdet_dab.overrides import walk
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def check_annotations(cfg: Config, *splits: str) -> None:
     findings = check_config(cfg, splits)
     errors = [finding for finding in findings if finding.stops]
     for finding in findings:
-        if os.environ.get('RANK', '0') == '0' and finding not in errors[:1]:
-            print(f'{"error" if finding.stops else "warning"}: {finding}', file=sys.stderr)
+        if finding not in errors[:1]:
+            complain(f'{"error" if finding.stops else "warning"}: {finding}')
     stop_at_errors(errors)
 
 
@@ -110,21 +110,35 @@ def check_schedule(cfg: Config) -> None:
 
 
 def check_file(path: str) -> None:
-    """Refuse a checkpoint that does not exist; mmengine fetches what is a URL."""
-    if '://' not in path and not Path(path).is_file():
-        raise CheckpointError(f'checkpoint {path} does not exist')
+    """Refuse a checkpoint that is no file, or empty; mmengine fetches what is a URL."""
+    if '://' not in path:
+        regular_files.check_file(path, 'checkpoint', CheckpointError)
 
 
 def check_checkpoint(path: str) -> None:
     """Refuse a checkpoint that cannot be loaded, or must not be; one on the hub is fetched into the
     cache."""
     from mmdet_dab.checkpoints.hub import is_address, resolve_weights
-    from mmdet_dab.checkpoints.loading import read_checkpoint
+    from mmdet_dab.checkpoints.local import load_local
 
     if is_address(path):
         resolve_weights(path)
     elif '://' not in path:
-        read_checkpoint(path)
+        load_local(path)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that is misspelt, or that this machine has not got.
+
+    Raises:
+        UserError: names what there is.
+    """
+    import torch
+
+    devices = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
+    there = name in devices or (name == 'cuda' and len(devices) > 1)
+    if not there:
+        raise UserError(f'--device {name}: this machine has {", ".join(devices)}. Write one of them.')
 
 
 def check_pretrained(cfg: Config) -> None:

@@ -77,6 +77,7 @@ def fail_with(error: BaseException) -> None:
     ('error', 'code', 'words'),
     [
         (UserError('x.py: wrong'), 2, ['x.py: wrong']),
+        (AssertionError('Caught in worker 0.\nOriginal: failed to load image: a/b.png\n'), 2, ['a/b.png: ']),
         (InstallError('no mmcv'), 2, ['no mmcv']),
         (TrainingError('iteration 3'), 1, ['iteration 3']),
         (URLError('refused'), 2, ['refused', 'model.backbone.init_cfg=None']),
@@ -113,9 +114,52 @@ def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]):
     assert 'Traceback' not in capsys.readouterr().err
 
 
-def test_errors_of_the_program_are_not_hidden():
+def test_what_nobody_foresaw_is_one_message_that_names_the_file_with_the_traceback(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    assert cli.run(lambda: fail_with(ZeroDivisionError('by\nzero'))) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (kept,) = tmp_path.iterdir()
+    assert line.startswith('error: unexpected ZeroDivisionError')
+    assert 'test_cli.py' in line
+    assert str(kept) in line
+    assert 'fail_with' in kept.read_text()
+    monkeypatch.setenv('MMDET_DAB_TRACEBACK', '1')
     with pytest.raises(ZeroDivisionError):
         cli.run(lambda: fail_with(ZeroDivisionError()))
+
+
+def test_what_the_system_refuses_names_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    for path, work in (
+        (tmp_path / 'gone.txt', (tmp_path / 'gone.txt').read_text),
+        (tmp_path, tmp_path.read_text),
+        (Path('/proc/nowhere'), Path('/proc/nowhere').mkdir),
+    ):
+        assert cli.run(work) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert f'error: {path}: ' in line
+
+
+@pytest.mark.parametrize('error', [MemoryError(), RuntimeError("can't allocate memory: you tried to allocate 9 bytes")])
+def test_a_full_memory_is_no_traceback(error: Exception, capsys: pytest.CaptureFixture[str]):
+    assert cli.run(lambda: fail_with(error)) == 2
+    assert '--batch-size' in capsys.readouterr().err
+
+
+def test_output_that_nobody_reads_is_no_error():
+    command = f'{sys.executable} -m mmdet_dab describe --list | head -1'
+    done = subprocess.run(['bash', '-c', command], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stderr == ''
+
+
+def test_names_that_no_terminal_shows_are_escaped():
+    program = 'import sys; from mmdet_dab import cli; sys.exit(cli.main(["train", "x\udcff.py"]))'
+    environment = {**os.environ, 'PYTHONIOENCODING': 'ascii'}
+    command = [sys.executable, '-c', program]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
 
 
 def test_commands_forbid_unrestricted_unpickling(monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -9,6 +11,7 @@ from mmengine.hub import get_config
 from torch import nn
 
 from mmdet_dab import optimize_for_inference
+from mmdet_dab.config import build_detector, config_names, find_config, load_config, walk
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 
@@ -61,6 +64,64 @@ def test_bfloat16_is_close_and_positions_stay_float32(model):
     assert found_logits.dtype == found_boxes.dtype == torch.float32
     assert 0 < (found_logits - logits).abs().max() < 0.05 * logits.abs().max()
     assert 0 < (found_boxes - boxes).abs().max() < 0.02
+
+
+def kinds() -> dict[frozenset[str], str]:
+    """One config for each set of parts that some config is built of."""
+    found: dict[frozenset[str], str] = {}
+    for name in config_names():
+        model = Config.fromfile(find_config(name)).model
+        parts = {f'{key}={node["type"]}' for key, node in walk(model, '') if 'type' in node}
+        found.setdefault(frozenset(parts), name)
+    return found
+
+
+def predictions(model: nn.Module) -> list[torch.Tensor]:
+    batch, samples = tiny.batch()
+    with torch.no_grad():
+        return [sample.pred_instances.scores for sample in model(batch, copy.deepcopy(samples), mode='predict')]
+
+
+def check_precision(name: str, dtype: torch.dtype) -> None:
+    """The scores of random weights differ by the precision's rounding, from those of float32."""
+    cfg = load_config(name, {'model.num_queries': 30} if 'dino' in name else None)
+    cfg.model.backbone.init_cfg = None
+    torch.manual_seed(0)
+    model = build_detector(cfg)
+    expected = predictions(model)
+    optimize_for_inference(model, dtype)
+    for found, exact in zip(predictions(model), expected, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, exact, rtol=0, atol=0.01 if dtype == torch.bfloat16 else 0.001)
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        'dab_deformable_detr_r50_50e',
+        'dab_detr_swin_t_50e',
+        'mix/anchor_masked_dab_detr_r50_50e',
+        'mix/mmdet_dab_detr_decoder_r50_50e',
+        'mix/mmdet_detr_encoding_r50_150e',
+        'mix/road/0_detr_shapes',
+        'mix/road/2_conditional_query_shapes',
+        'mix/dn_detr_shapes_5min',
+    ],
+)
+def test_parts_of_all_kinds_compute_in_bfloat16(name: str):
+    """Learned content, learned positions and masks come in float32; stacks of mmdet stay in it."""
+    check_precision(name, torch.bfloat16)
+
+
+@pytest.mark.parametrize('name', ['mix/road/0_detr_shapes', 'mix/dn_detr_shapes_5min'])
+def test_small_models_compute_in_float16(name: str):
+    check_precision(name, torch.float16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', kinds().values())
+def test_every_config_predicts_in_bfloat16(name: str):
+    check_precision(name, torch.bfloat16)
 
 
 def test_weights_can_not_be_loaded_afterwards(model):

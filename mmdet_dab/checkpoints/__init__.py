@@ -6,6 +6,7 @@ from mmdet_dab.checkpoints.hub import HubWeights, resolve_weights
 from mmdet_dab.checkpoints.known_layouts import LAYOUTS, recognise
 from mmdet_dab.checkpoints.layout import Conversion, Layout
 from mmdet_dab.checkpoints.loading import read_checkpoint, read_weights
+from mmdet_dab.checkpoints.local import load_local
 from mmdet_dab.checkpoints.match import check_fits, config_name, match_weights
 from mmdet_dab.checkpoints.sources import load_weights, read_source
 from mmdet_dab.errors import CheckpointError
@@ -20,6 +21,7 @@ __all__ = [
     'config_name',
     'convert',
     'convert_deformable',
+    'load_local',
     'load_weights',
     'match_weights',
     'read_checkpoint',

@@ -15,14 +15,19 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmdet_dab.checkpoints.bounds import check_archive, check_tensors
+from mmdet_dab.checkpoints.bounds import check_archive, check_calls, check_tensors, pickles
 from mmdet_dab.checkpoints.known_layouts import unwrapped
+from mmdet_dab.checkpoints.names import check_names
 from mmdet_dab.checkpoints.unwrap import KEYS, stored_weights
 from mmdet_dab.compat import mmengine_checkpoint_types
 from mmdet_dab.errors import CheckpointError, listed
+from mmdet_dab.regular_files import check_file
 
 #: What every pickle of tensors names, whatever its protocol.
 WEIGHTS = re.compile(r'collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.\w*Storage|torch\.storage\.\w+')
+
+#: Of a pickle that was refused, so much is looked through for a name.
+MOST_BYTES = 1 << 22
 
 
 def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Sequence[type] = ()) -> Any:
@@ -44,11 +49,9 @@ def read_checkpoint(path: str | Path, *, map_location: str = 'cpu', allow: Seque
             that is not allowed, and the message says which.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f'checkpoint {path} does not exist')
-    if path.stat().st_size == 0:
-        raise CheckpointError(f'checkpoint {path} is empty: copy or download it again')
+    check_file(path, 'checkpoint', CheckpointError)
     check_archive(path)
+    check_calls(path)
     try:
         with _allowed((*mmengine_checkpoint_types(), *allow)):
             content = torch.load(path, map_location=map_location, weights_only=True)
@@ -78,6 +81,7 @@ def read_weights(path: str | Path, *, allow: Sequence[type] = ()) -> tuple[dict[
     if Path(path).suffix == '.safetensors':
         return unwrapped(read_safetensors(Path(path))), {}
     content = read_checkpoint(path, allow=allow)
+    check_names(path, content)
     found = stored_weights(content)
     if found is None:
         raise CheckpointError(
@@ -102,14 +106,17 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
     except ImportError as error:
         raise CheckpointError(f'checkpoint {path} needs the package safetensors: pip install safetensors') from error
-    if not path.is_file():
-        raise CheckpointError(f'checkpoint {path} does not exist')
+    check_file(path, 'checkpoint', CheckpointError)
     try:
-        return load_file(path)
-    except SafetensorError as error:
+        weights = load_file(path)
+    # Also for a kind of numbers that torch does not have
+    except (SafetensorError, OSError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise CheckpointError(
             f'checkpoint {path} is cut off, damaged or not a safetensors file ({error}): copy or download it again'
         ) from error
+    if not weights:
+        raise CheckpointError(f'checkpoint {path} holds no tensors: it is not a checkpoint of a model')
+    return weights
 
 
 @contextmanager
@@ -151,21 +158,13 @@ def _named_globals(path: Path) -> Iterator[str]:
     """The functions and classes that a pickle names, read without running it."""
     try:
         strings: list[str] = []
-        for opcode, argument, _ in pickletools.genops(_pickle_bytes(path)):
+        for opcode, argument, _ in pickletools.genops(b''.join(pickles(path))[:MOST_BYTES]):
             if opcode.name == 'GLOBAL':
                 yield str(argument).replace(' ', '.')
             elif opcode.name == 'STACK_GLOBAL' and len(strings) >= 2:
                 yield '.'.join(strings[-2:])
             elif isinstance(argument, str):
                 strings.append(argument)
-    except (ValueError, KeyError):  # not a pickle, or it breaks off: what was named until then counts
+    # Not a pickle, or it breaks off: what was named until then counts
+    except (ValueError, KeyError, zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError):
         return
-
-
-def _pickle_bytes(path: Path) -> bytes:
-    """The pickle inside a file of ``torch.save``: a member of its archive, or the file itself."""
-    if not zipfile.is_zipfile(path):
-        return path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        members = [name for name in archive.namelist() if name.endswith('data.pkl')]
-        return archive.read(members[0]) if members else b''

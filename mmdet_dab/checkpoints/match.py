@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmdet_dab.checkpoints.class_rows import class_tensors, describe_classes, fit_classes
 from mmdet_dab.checkpoints.layout import Conversion
 from mmdet_dab.checkpoints.unwrap import stored_weights, without_prefix
+from mmdet_dab.engine.values import describe_problems
 from mmdet_dab.errors import CheckpointError, listed, plural
 from mmdet_dab.models.layers import current_names
 
@@ -117,13 +118,16 @@ def match_weights(
 
     Raises:
         CheckpointError: there are no weights; the checkpoint has nothing in common with the model;
-            or ``whole`` and tensors or classes are missing.
+            values are not finite numbers; or ``whole`` and tensors or classes are missing.
     """
     found = stored_weights({key: checkpoint[key] for key in checkpoint if key != 'meta'})
     if found is None:
         raise CheckpointError(f'the checkpoint holds no tensors by name (its keys: {listed(checkpoint) or "none"})')
     own = model.state_dict()
     state = current_names(model, without_prefix(found[0], own, least=1 + len(own) // 2) or found[0])
+    problems = describe_problems(state, own)
+    if problems:
+        raise CheckpointError(f'the checkpoint is damaged: {problems}. Take another one, or one from before it')
     old_classes = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
     names = [name for name in class_tensors(model) if name in state]
     if names and classes is not None and (old_classes is None or tuple(old_classes) != tuple(classes)):

@@ -24,6 +24,7 @@ NAMES = (
     'convert',
     'export',
     'run',
+    'report',
     'describe',
     'complexity',
     'mmdet-tool',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mmdet_dab.errors import UserError
 from mmdet_dab.overrides import parse_value
 
 
@@ -57,6 +58,31 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--check-only', action='store_true', help='check config, data and checkpoint, and stop before work starts'
     )
+
+
+#: Of files of results; what writes them is in ``mmdet_dab.deploy.results``.
+FORMATS = ('json', 'csv', 'coco')
+
+
+def add_media(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the commands that detect in images and videos."""
+    parser.add_argument(
+        'images', nargs='+', help='images, videos, folders with their sub-folders, or patterns such as "shots/*.png"'
+    )
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images in one run (default: 1)')
+    parser.add_argument(
+        '--codec', default='mp4v', metavar='FOUR', help='four letters of the codec of videos (default: mp4v)'
+    )
+
+
+def check_media(args: argparse.Namespace) -> None:
+    """Refuse values before work starts.
+
+    Raises:
+        UserError: a batch of no images.
+    """
+    if args.batch_size < 1:
+        raise UserError(f'--batch-size {args.batch_size}: give at least 1.')
 
 
 def add_optimize(parser: argparse.ArgumentParser) -> None:

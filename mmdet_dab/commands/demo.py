@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
     cfg.work_dir = args.work_dir
     folder = Path(args.work_dir)
     checkpoint = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
-    runner = train(cfg, checkpoint)
+    train(cfg, checkpoint)
+    runner = trained(cfg, checkpoint)
     metrics = runner.test()
     draw(runner, folder, args.images)
     print(f'\ncheckpoint  {checkpoint}')
@@ -51,27 +52,38 @@ def run(args: argparse.Namespace) -> None:
         print(f'{name.removeprefix("coco/")}: {value:.3f}')
 
 
-def train(cfg: Config, checkpoint: Path) -> Runner:
-    """Train, unless ``checkpoint`` is there already, which is loaded then."""
+def train(cfg: Config, checkpoint: Path) -> None:
+    """Train, unless ``checkpoint`` is there already."""
     import torch
 
     from mmdet_dab import launch
 
     if checkpoint.exists():
         print(f'{checkpoint} is there: the training is done (delete {cfg.work_dir} to repeat it)')
-        preflight.check_checkpoint(str(checkpoint))
-        cfg.load_from = str(checkpoint)
-        return launch.build_runner(cfg)
-    latest = launch.latest_checkpoint(cfg.work_dir)
-    if latest is not None:
-        print(f'resuming from {latest}')
-        preflight.check_checkpoint(latest)
-        cfg.resume, cfg.load_from = True, latest
-    runner = launch.build_runner(cfg)
-    start = time.time()
-    runner.train()
+        return
+    with launch.training_lock(cfg):
+        latest = launch.latest_checkpoint(cfg.work_dir)
+        if latest is not None:
+            print(f'resuming from {latest}')
+            preflight.check_checkpoint(latest)
+            cfg.resume, cfg.load_from = True, latest
+        runner = launch.build_runner(cfg)
+        start = time.time()
+        runner.train()
     print(f'trained in {(time.time() - start) / 60:.1f} minutes on {torch.get_num_threads()} CPU thread(s)')
-    return runner
+
+
+def trained(cfg: Config, checkpoint: Path) -> Runner:
+    """The Runner that evaluates ``checkpoint``, whose weights are the average where there is one.
+
+    A Runner that has just trained would begin a new average from the weights of the last step.
+    """
+    from mmdet_dab import launch
+
+    preflight.check_checkpoint(str(checkpoint))
+    cfg.resume, cfg.load_from = False, str(checkpoint)
+    launch.drop_averaging(cfg)
+    return launch.build_runner(cfg)
 
 
 def draw(runner: Runner, folder: Path, count: int) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
-from mmdet_dab.commands.infer import find_images
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import DataError, UserError, plural
+from mmdet_dab.media_files import find_images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
         preflight.check_file(checkpoint)
     say('loading PyTorch and MMDetection …')
     configs = [draft.finish() for draft in drafts]
+    preflight.check_device(args.device)
     for _, checkpoint in pairs:
         preflight.check_checkpoint(checkpoint)
     from mmdet_dab.config import build

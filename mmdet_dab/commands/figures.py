@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
-from mmdet_dab.commands.infer import find_images
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import DataError, UserError, listed
+from mmdet_dab.media_files import find_images
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -1,98 +1,106 @@
-"""Draw the predictions of a detector on images, and write them as JSON."""
+"""Detect objects in images and videos with a checkpoint.
+
+Draws the boxes into DIR/vis, and writes all boxes into DIR/preds, a JSON file for every image; with
+--format also as one file. What cannot be read is named, the others are done, and the exit code
+is 1.
+"""
 
 from __future__ import annotations
 
 import argparse
-import glob
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config, read_arrays_or_files
 from mmdet_dab.console import say
-from mmdet_dab.errors import UserError, plural
-
-#: Endings of image files, in small letters.
-ENDINGS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')
+from mmdet_dab.errors import CheckpointError, UserError, plural
+from mmdet_dab.media_files import find_media
+from mmdet_dab.released import RELEASED, find_released
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('images', nargs='+', help='images, folders of images, or patterns such as "shots/*.png"')
-    arguments.add_config(parser)
-    parser.add_argument('checkpoint', help='checkpoint file; the class names in it are the ones drawn')
+    parser.usage = (
+        'mmdet-dab infer IMAGE... CONFIG CHECKPOINT [options]\n       mmdet-dab infer IMAGE... --model NAME [options]'
+    )
+    arguments.add_media(parser)
+    parser.add_argument_group(
+        'the detector',
+        'CONFIG: a file, the name of one of ours such as dab_detr_r50_50e, or mmdet::path of one of mmdet. '
+        'CHECKPOINT: a file, or hf://OWNER/REPOSITORY; the class names in it are the ones drawn.',
+    ).add_argument(
+        '--model',
+        metavar='NAME',
+        help=f'instead of both: a released detector ({", ".join(RELEASED)}), or hf://OWNER/REPOSITORY',
+    )
+    arguments.add_overrides(parser)
     parser.add_argument(
-        '--out-dir', default='outputs', help='folder: images go to its vis/, boxes as JSON to its preds/'
+        '--out-dir', type=Path, default=Path('outputs'), metavar='DIR', help='folder to write to (default: outputs)'
     )
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score that is drawn')
-    parser.add_argument('--batch-size', type=int, default=1, help='images in one forward pass')
-    parser.add_argument('--device', help='such as cuda:0 or cpu; default: a GPU where there is one')
+    parser.add_argument('--format', choices=arguments.FORMATS, help='write all boxes into one file as well')
+    parser.add_argument('--device', help='cpu, cuda or cuda:N; default: a GPU where there is one')
     arguments.add_optimize(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    images = find_images(args.images)
-    say(f'infer {plural(len(images), "image")} with {args.config}')
-    if args.batch_size < 1:
-        raise UserError(f'--batch-size {args.batch_size}: give at least 1')
-    draft = draft_config(args.config, args.cfg_options)
-    preflight.check_file(args.checkpoint)
+def run(args: argparse.Namespace) -> int:
+    arguments.check_media(args)
+    images, config, checkpoint = _detector(args)
+    files = find_media(images, args.out_dir)
+    say(f'infer {plural(len(files), "file")} with {args.model or config}')
+    draft = draft_config(config, args.cfg_options)
+    preflight.check_file(checkpoint)
     say('loading PyTorch and MMDetection …')
     cfg = draft.finish()
-    preflight.check_checkpoint(args.checkpoint)
+    if args.device is not None:
+        preflight.check_device(args.device)
+    preflight.check_checkpoint(checkpoint)
     read_arrays_or_files(cfg)
     import torch
 
+    from mmdet_dab.deploy.folder import Run, refuse_codec
+    from mmdet_dab.deploy.results import FORMATS, Drawn, JsonFiles, Writer, make_folder
     from mmdet_dab.inferencer import FileInferencer
     from mmdet_dab.optimize import optimize_for_inference
 
-    inferencer = FileInferencer(cfg, args.checkpoint, args.device)
+    refuse_codec(files, args.codec)
+    make_folder(args.out_dir)
+    detector = FileInferencer(cfg, checkpoint, args.device)
     if args.optimize:
-        optimize_for_inference(inferencer.model, getattr(torch, args.optimize))
-    folder = Path(args.out_dir)
-    for done in inferencer.write(images, folder, args.batch_size, args.score_thr):
-        if sys.stderr.isatty():
-            print(f'\r{done:,} of {plural(len(images), "image")}', end='', file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print(file=sys.stderr)
-    print(f'{plural(len(images), "image")} → {folder / "vis"}, {folder / "preds"}')
+        optimize_for_inference(detector.model, getattr(torch, args.optimize))
+    writers: list[Writer] = [
+        Drawn(args.out_dir / 'vis', detector.colours, args.score_thr, args.codec),
+        JsonFiles(args.out_dir / 'preds', [file.name for file in files]),
+    ]
+    if args.format:
+        writers.append(FORMATS[args.format](args.out_dir, detector.classes))
+    work = Run(detector, writers, threshold=0, batch_size=args.batch_size)
+    code = work(files)
+    print(work.summary())
+    return code
 
 
-def find_images(given: Sequence[str]) -> list[str]:
-    """The files that are meant: as given, all images of a folder, or what a pattern matches.
+def _detector(args: argparse.Namespace) -> tuple[list[str], str, str]:
+    """Images, config and checkpoint; the last two are the last of the arguments, or ``--model``.
 
     Raises:
-        UserError: one of ``given`` names no image, or two images would be written to the same file.
+        UserError: there are too few arguments.
+        CheckpointError: no released detector has this name, or the repository is of another model.
     """
-    found: list[Path] = []
-    for text in given:
-        path = Path(text)
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if is_image(file))
-            if not files:
-                raise UserError(f'folder {text} holds no image ({", ".join(ENDINGS)}): name another folder')
-            found += files
-        elif path.exists():
-            found.append(path)
-        elif files := sorted(Path(match) for match in glob.glob(text, recursive=True) if is_image(Path(match))):
-            found += files
-        else:
-            raise UserError(f'{text} does not exist: name an image, a folder of images or a pattern')
-    by_name: dict[str, Path] = {}
-    for file in dict.fromkeys(found):
-        other = by_name.setdefault(file.name, file)
-        if other is not file:
-            raise UserError(
-                f'{other} and {file} would both be written to vis/{file.name}: '
-                'run them apart, each with its own --out-dir'
-            )
-    return [str(file) for file in by_name.values()]
+    if args.model is None:
+        if len(args.images) < 3:
+            raise UserError('infer: give IMAGE CONFIG CHECKPOINT, or IMAGE --model NAME; see mmdet-dab infer --help')
+        *images, config, checkpoint = args.images
+        return images, config, checkpoint
+    if not args.model.startswith('hf://'):
+        return args.images, *find_released(args.model)
+    say('loading PyTorch …')
+    from mmdet_dab.checkpoints import resolve_weights
 
-
-def is_image(file: Path) -> bool:
-    """By its ending, in any case.
-
-    The hidden ``._x.jpg`` that macOS leaves beside ``x.jpg`` is none.
-    """
-    return file.suffix.lower() in ENDINGS and not file.name.startswith('.')
+    config = resolve_weights(args.model).config
+    if config is None:
+        raise CheckpointError(
+            f'{args.model}: these weights are of none of our configs. Write one, and give it in the place of CONFIG, '
+            f'with {args.model} as CHECKPOINT'
+        )
+    return args.images, config, args.model

@@ -9,6 +9,7 @@ from mmdet_dab import compat
 from mmdet_dab.config_files import CONFIGS
 from mmdet_dab.console import say
 from mmdet_dab.errors import DataError
+from mmdet_dab.released import RELEASED
 
 FORMATS = ('coco', 'voc', 'yolo')
 MARKED_ON = ('upright', 'stored')
@@ -40,7 +41,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--classes', nargs='+', metavar='NAME', help='classes to find; for YOLO, names of the numbers; default: all'
     )
-    parser.add_argument('--checkpoint', type=Path, metavar='FILE', help='weights to start from; default: random ones')
+    parser.add_argument(
+        '--start',
+        '--checkpoint',
+        default='auto',
+        metavar='START',
+        help='scratch: random weights; imagenet: a small model whose backbone knows ImageNet; the file of a '
+        f'checkpoint; hf://OWNER/REPOSITORY; or a released detector ({", ".join(RELEASED)}). '
+        'Default: auto, the strongest that can be reached, on a CPU the small model',
+    )
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        metavar='M',
+        help='time of the training run: its epochs are those that fit, by a short trial on this machine; '
+        'default: as many as it gets better in',
+    )
     parser.add_argument(
         '--val-share', type=float, default=0.2, help='share of the images that is split off (default: 0.2)'
     )
@@ -83,7 +99,8 @@ def run(args: argparse.Namespace) -> None:
             val=args.val,
             kind=args.format,
             classes=tuple(args.classes) if args.classes else None,
-            checkpoint=args.checkpoint,
+            start=args.start,
+            minutes=args.minutes,
             val_share=args.val_share,
             seed=args.seed,
             annotations_out=args.annotations_out,

@@ -143,11 +143,11 @@ def _sequence(items: Sequence[object], brackets: str, indent: str) -> str:
 
 
 def _tuning(recipe: Recipe, base: BaseModel) -> str:
-    load = ''
+    load = f'{comment(f"The start. {base.why}")}\n' if base.why else ''
     way = 'fitted into' if recipe.resizing.keep_ratio else 'squeezed to'
     if base.checkpoint is not None:
         known = f'; it knows {len(base.known)} of the classes: {", ".join(base.known)}' if base.known else ''
-        load = f'{comment(f"The weights to start from{known}.")}\nload_from = {literal(base.checkpoint.as_posix())}\n'
+        load += f'{comment(f"The weights to start from{known}.")}\nload_from = {literal(base.checkpoint)}\n'
     return f"""\
 # --- What you may want to tune, and what it was chosen by -------------------------------------------------
 {load}\

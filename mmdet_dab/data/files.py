@@ -1,17 +1,13 @@
-"""The files of a dataset: which of a folder count, and text in marked encodings."""
+"""The text of the files of a dataset, in marked encodings."""
 
 from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Collection
 from pathlib import Path
-from typing import NoReturn
 
 from mmdet_dab.errors import DataError
 
-#: What file systems, archives and notebooks leave in folders; names that start with a dot as well.
-LEFTOVERS = ('__macosx', '@eadir', '$recycle.bin', 'system volume information', 'lost+found')
 #: UTF-32 first: its little-endian mark starts with that of UTF-16.
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, 'utf-8-sig'),
@@ -20,32 +16,6 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, 'utf-16'),
     (codecs.BOM_UTF16_BE, 'utf-16'),
 )
-
-
-def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Regular files with one of the suffixes in a folder and the folders in it, sorted.
-
-    Pipes and devices, which would block or never end, and leftovers such as ``._a.jpg`` are passed
-    over. The case of a suffix does not matter.
-
-    Raises:
-        DataError: a folder cannot be listed.
-    """
-    found = []
-    for directory, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not is_leftover(name)]
-        paths = [Path(directory, name) for name in names if not is_leftover(name)]
-        found += [path for path in paths if path.suffix.lower() in suffixes and os.path.isfile(path)]
-    return sorted(found)
-
-
-def is_leftover(name: str) -> bool:
-    """Whether no user put a file or folder of this name there."""
-    return name.startswith('.') or name.lower() in LEFTOVERS
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise DataError(f'{error.filename}: the folder cannot be listed ({error.strerror}). Check its permissions.')
 
 
 def marked_encoding(content: bytes) -> str | None:

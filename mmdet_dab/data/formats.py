@@ -7,11 +7,11 @@ from pathlib import Path
 
 from mmdet_dab.data.annotations import Annotations
 from mmdet_dab.data.coco import complete, read_coco
-from mmdet_dab.data.files import files_below
 from mmdet_dab.data.images import ImageFolder
 from mmdet_dab.data.voc import annotation_files, read_voc
 from mmdet_dab.data.yolo import label_files, read_yolo
 from mmdet_dab.errors import DataError, listed
+from mmdet_dab.media_files import files_below
 
 FORMATS = ('coco', 'voc', 'yolo')
 

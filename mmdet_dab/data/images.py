@@ -16,13 +16,12 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmdet_dab.data.files import files_below
+from mmdet_dab.data.encoded import damage_in
+from mmdet_dab.media_files import IMAGE_ENDINGS, files_below
+from mmdet_dab.regular_files import MOST_PIXELS
 
-SUFFIXES = ('.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 #: What OpenCV reads, with which images are loaded in training.
 FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'PPM', 'JPEG2000')
-#: More would fill the memory of a training run's workers: a small file can claim any size.
-MOST_PIXELS = 178_000_000
 EXIF_ORIENTATION = 274
 #: Problem of an image that is not there.
 ABSENT = 'does not exist'
@@ -134,7 +133,9 @@ def damaged_pixels(paths: Iterable[Path]) -> dict[Path, str]:
     """Images that OpenCV decodes in part or not at all, and what it says; the others are left out.
 
     Decoders fill holes in the data with grey, and complain on the standard error of the process
-    only. That is read here. JPEGs are decoded at an eighth of their size, which is faster.
+    only. That is read here. JPEGs are decoded at an eighth of their size, which is faster. Holes
+    that no decoder complains of are looked for in the compressed data, see
+    :mod:`mmdet_dab.data.encoded`.
     """
     found = {}
     with tempfile.TemporaryFile() as complaints:
@@ -150,6 +151,8 @@ def damaged_pixels(paths: Iterable[Path]) -> dict[Path, str]:
                 said = complaints.read().decode('utf-8', 'replace').strip().splitlines()
                 if decoded is None or any('orrupt' in line or 'remature' in line for line in said):
                     found[path] = said[-1] if said else 'cannot be decoded'
+                elif damage := damage_in(content.tobytes()):
+                    found[path] = damage
         finally:
             os.dup2(standard_error, 2)
             os.close(standard_error)
@@ -169,7 +172,7 @@ class ImageFolder:
     @cached_property
     def files(self) -> dict[str, Path]:
         """Names relative to the folder -> paths, sorted."""
-        return {path.relative_to(self.folder).as_posix(): path for path in files_below(self.folder, SUFFIXES)}
+        return {path.relative_to(self.folder).as_posix(): path for path in files_below(self.folder, IMAGE_ENDINGS)}
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -185,7 +188,7 @@ class ImageFolder:
         """
         base = name.replace('\\', '/').rsplit('/', 1)[-1]
         stem, suffix = os.path.splitext(base)
-        fitting = self._by_stem.get((stem if suffix.lower() in SUFFIXES else base).lower(), [])
+        fitting = self._by_stem.get((stem if suffix.lower() in IMAGE_ENDINGS else base).lower(), [])
         for same in (
             [file for file in fitting if Path(file).name == base],
             [file for file in fitting if Path(file).stem == base],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.base_model import BaseModel, from_checkpoint, from_scratch
+from mmdet_dab.data.base_model import BaseModel, choose
 from mmdet_dab.data.checks.annotations import check_annotations
 from mmdet_dab.data.checks.classes import check_categories, choose_classes
 from mmdet_dab.data.checks.finding import Finding, stop_at_errors
@@ -24,6 +24,7 @@ from mmdet_dab.data.report import findings_text, printable, table
 from mmdet_dab.data.sample_sheet import draw_sheet
 from mmdet_dab.data.split import split_by_list, split_by_share
 from mmdet_dab.data.statistics import measure
+from mmdet_dab.data.trial import measure_speed
 from mmdet_dab.data.val_images import find_val_images
 from mmdet_dab.errors import DataError, listed, plural
 
@@ -38,6 +39,8 @@ class Request:
     """What the user gave; see ``mmdet-dab new-data --help``.
 
     Attributes:
+        start: as ``base_model.choose`` takes it.
+        minutes: by the clock that the training run may take; None: as long as it gets better.
         boxes_on: one of ``MARKED_ON``, for images with an EXIF orientation; None: upright, with a
             warning.
     """
@@ -50,7 +53,8 @@ class Request:
     val: Path | None = None
     kind: str | None = None
     classes: tuple[str, ...] | None = None
-    checkpoint: Path | None = None
+    start: str = 'auto'
+    minutes: float | None = None
     val_share: float = 0.2
     seed: int = 0
     annotations_out: Path | None = None
@@ -103,9 +107,10 @@ def make(request: Request) -> None:
     _stop(notes, findings)
     findings += _check_splits(splits, classes, invalid=any(finding.objects for finding in findings))
     _stop(notes, findings)
-    base = _base(request, classes)
+    base = choose(request.start, request.configs, classes)
     statistics = [measure(split.data, classes) for split in splits]
-    recipe = suggest(statistics[0], max(int(one.counts.max()) for one in statistics), base)
+    most_objects = max(int(one.counts.max()) for one in statistics)
+    recipe = suggest(statistics[0], most_objects, base)
     for split in splits:
         findings += check_recipe(split.data, classes, recipe, base.stride)
     _stop(notes, findings)
@@ -115,7 +120,12 @@ def make(request: Request) -> None:
         notes += ['', findings_text(findings)]
     report = printable('\n'.join(notes))
     print(report)
-    print(printable('\n'.join(['', *_write(request, splits, classes, recipe, base, report)])))
+    lines, files = _write_annotations(request, splits)
+    plan = _Plan(request, splits, classes, base, files)
+    if request.minutes is not None:
+        print(f'\nmeasuring how fast this machine trains, for {request.minutes:g} minutes …', flush=True)
+        recipe = suggest(statistics[0], most_objects, base, measure_speed(plan.config(recipe), request.minutes))
+    print(printable('\n'.join(['', *lines, *plan.write(recipe, report)])))
 
 
 def _stop(notes: Sequence[str], findings: Sequence[Finding]) -> None:
@@ -137,6 +147,8 @@ def _check_request(request: Request) -> None:
             raise DataError(f'{option} {folder}: it is not a folder. Name the one with the images.')
     if request.val_images is not None and request.val is None:
         raise DataError('--val-images: it needs --val, the annotations of the validation images. Give both.')
+    if request.minutes is not None and not request.minutes > 0:
+        raise DataError(f'--minutes {request.minutes:g}: it must be more than 0. Give the time of a training run.')
     if not 0 < request.val_share < 1:
         raise DataError(f'--val-share {request.val_share:g}: it must lie between 0 and 1. Give another one.')
     if request.classes is not None and len(set(request.classes)) < len(request.classes):
@@ -243,28 +255,22 @@ def _check_splits(splits: Sequence[Split], classes: Sequence[str], *, invalid: b
     return findings
 
 
-def _base(request: Request, classes: Sequence[str]) -> BaseModel:
-    if request.checkpoint is None:
-        return from_scratch(request.configs)
-    return from_checkpoint(request.checkpoint, request.configs, classes)
-
-
 def _base_line(base: BaseModel, classes: Sequence[str]) -> str:
     if base.checkpoint is None:
-        return 'starts from random weights, the small model'
-    known = f'it knows {len(base.known)} of {plural(len(classes), "class", "classes")}'
-    return f'starts from {base.checkpoint}, the model of {base.bases[0]}; {known}'
+        weights = 'weights of ImageNet in its backbone' if base.imagenet else 'random weights'
+        line = f'starts from {weights}, the small model'
+    else:
+        known = f'it knows {len(base.known)} of {plural(len(classes), "class", "classes")}'
+        line = f'starts from {base.checkpoint}, the model of {base.bases[0]}; {known}'
+    return f'{line}. {base.why}' if base.why else line
 
 
 # --- Writing
 
 
-def _write(
-    request: Request, splits: Sequence[Split], classes: Sequence[str], recipe: Recipe, base: BaseModel, report: str
-) -> list[str]:
-    """Write everything; return a line for each file."""
-    lines = []
-    files = []
+def _write_annotations(request: Request, splits: Sequence[Split]) -> tuple[list[str], list[Path]]:
+    """Write those that are not as they were read; return a line for each, and all files."""
+    lines, files = [], []
     for split in splits:
         file = split.data.source
         if split.changed:
@@ -272,22 +278,47 @@ def _write(
             split.data.write(file)
             lines.append(f'wrote {file}: {_numbers(split.data)}')
         files.append(file)
-    train, val = ((file, split.images.folder) for file, split in zip(files, splits, strict=True))
-    paths = data_paths(train, val, [split.data.source for split in splits], absolute=request.images.is_absolute())
-    seen = [f'{split.name}: {_numbers(split.data)}' for split in splits]
-    request.out.parent.mkdir(parents=True, exist_ok=True)
-    text = config_text(request.out, request.configs, paths, classes, recipe, base, seen)
-    request.out.write_text(text, encoding='utf-8')
-    shown = [(split.name, split.data, split.images.folder) for split in splits]
-    draw_sheet(request.sheet, shown, classes, recipe.resizing)
-    request.report.write_text(report + '\n', encoding='utf-8')
-    return [
-        *lines,
-        f'wrote {request.sheet}: open it first. Do the boxes lie right, can the objects be seen?',
-        f'wrote {request.report}: what you read here',
-        f'wrote {request.out}',
-        f'next: mmdet-dab train {shlex.quote(str(request.out))}',
-    ]
+    return lines, files
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a config says of, but for the numbers of the recipe.
+
+    Attributes:
+        files: of the annotations, by split.
+    """
+
+    request: Request
+    splits: Sequence[Split]
+    classes: Sequence[str]
+    base: BaseModel
+    files: Sequence[Path]
+
+    def config(self, recipe: Recipe) -> str:
+        """The whole text."""
+        request = self.request
+        folders = [(file, split.images.folder) for file, split in zip(self.files, self.splits, strict=True)]
+        sources = [split.data.source for split in self.splits]
+        paths = data_paths(folders[0], folders[1], sources, absolute=request.images.is_absolute())
+        seen = [f'{split.name}: {_numbers(split.data)}' for split in self.splits]
+        return config_text(request.out, request.configs, paths, self.classes, recipe, self.base, seen)
+
+    def write(self, recipe: Recipe, report: str) -> list[str]:
+        """Write config, sample sheet and report; return a line for each."""
+        request = self.request
+        text = self.config(recipe)
+        request.out.parent.mkdir(parents=True, exist_ok=True)
+        request.out.write_text(text, encoding='utf-8')
+        shown = [(split.name, split.data, split.images.folder) for split in self.splits]
+        draw_sheet(request.sheet, shown, self.classes, recipe.resizing)
+        request.report.write_text(report + '\n', encoding='utf-8')
+        return [
+            f'wrote {request.sheet}: open it first. Do the boxes lie right, can the objects be seen?',
+            f'wrote {request.report}: what you read here',
+            f'wrote {request.out}',
+            f'next: mmdet-dab train {shlex.quote(str(request.out))}',
+        ]
 
 
 def _numbers(data: Annotations) -> str:

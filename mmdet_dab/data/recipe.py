@@ -9,6 +9,7 @@ import numpy as np
 
 from mmdet_dab.data.base_model import BaseModel
 from mmdet_dab.data.statistics import Resizing, Statistics
+from mmdet_dab.data.trial import Budget
 from mmdet_dab.errors import plural
 
 #: Objects of the 5th percentile shall cover this many strides of the feature map, those of the
@@ -72,13 +73,17 @@ class Recipe:
     reasons: dict[str, str]
 
 
-def suggest(train: Statistics, most_objects: int, base: BaseModel) -> Recipe:
+def suggest(train: Statistics, most_objects: int, base: BaseModel, budget: Budget | None = None) -> Recipe:
     """Choose the numbers of a training run.
 
     Args:
         train: the training images.
         most_objects: of any image, train or val.
         base: what it builds on.
+        budget: time that the training run may take; None: as long as its results get better.
+
+    Raises:
+        DataError: the budget is too small.
     """
     if base.small:
         scale, scale_reason = suggest_scale(train, base.stride)
@@ -91,6 +96,8 @@ def suggest(train: Statistics, most_objects: int, base: BaseModel) -> Recipe:
     batch_size = min(4 if base.small else 2, num_images)
     learning_rate, rate_reason = suggest_learning_rate(base, batch_size, float(train.counts.sum() / num_images))
     max_epochs, steps_per_epoch, epoch_reason = suggest_epochs(num_images, batch_size, from_scratch)
+    if budget is not None:
+        max_epochs, epoch_reason = budget.epochs(steps_per_epoch, VALIDATIONS)
     width, height = train.relative_size()
     num_anchor_sizes, anchor_reason = suggest_anchor_sizes(train)
     share = (train.object_sizes(resizing) < base.stride).mean()

@@ -4,6 +4,7 @@ The runtime (``Predictor``) needs numpy, a runtime for the file and a reader of 
 torch nor mmdet. ``export`` needs all of them.
 """
 
-from mmdet_dab.deploy.predictor import Detections, Predictor
+from mmdet_dab.deploy.detections import Detections
+from mmdet_dab.deploy.predictor import Predictor
 
 __all__ = ['Detections', 'Predictor']

@@ -1,12 +1,15 @@
 """The runtimes that execute an exported file: one class for each kind of file, all of one form.
 
-A backend runs batches and gives the file's metadata. None of them unpickles anything.
+A backend runs batches and gives the file's metadata.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Mapping
+from functools import cached_property
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -14,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmdet_dab.deploy.metadata import KEY, Metadata
+from mmdet_dab.deploy.reports import without_reports
 from mmdet_dab.errors import UserError
 
 Detections = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -55,6 +59,7 @@ class OnnxBackend:
         need('onnxruntime', 'runtime')
         import onnxruntime
 
+        refuse_weights_elsewhere(path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -73,36 +78,103 @@ class OnnxBackend:
         return scores, labels, boxes
 
 
+def refuse_weights_elsewhere(path: Path) -> None:
+    """Refuse an ONNX file that names other files to read its weights from, which `export` does not
+    write. Before onnxruntime 1.24, such a name may lead out of the folder.
+
+    Raises:
+        UserError: it does, or cannot be opened.
+    """
+    if path.stat().st_size == 0:
+        raise UserError(f'{path}: the file is empty. Export it anew.')
+    try:
+        with path.open('rb') as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            # The key of the name, behind its length. The last byte of that is 8, or 0 where it is
+            # written longer than need be; in a text such as the metadata it is neither.
+            place = content.find(b'location')
+            while place != -1:
+                if content[place - 1] in (0, 8):
+                    raise UserError(f'{path}: its weights are in other files, which are not read. Export it anew.')
+                place = content.find(b'location', place + 1)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}).') from error
+
+
 class OpenVINOBackend:
     """OpenVINO on the CPU.
+
+    Sizes that are known when a graph is compiled make it faster: masks and the positions of cells
+    are constants then. Batches without padding get such a graph: where all images are resized to
+    one size at once, elsewhere when a size has come :data:`OFTEN` times.
 
     Args:
         path: a ``.xml`` file with its ``.bin`` beside it.
         threads: of one run; None: all cores.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        need('openvino', 'export')
-        import openvino
+    #: Batches of one size after which compiling for it (seconds) pays.
+    OFTEN = 16
+    #: Graphs for fixed sizes that are kept.
+    GRAPHS = 4
 
-        settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
-        if threads is not None:
-            settings['INFERENCE_NUM_THREADS'] = threads
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        need('openvino', 'openvino')
+        with without_reports():
+            import openvino
+
         if not path.with_suffix('.bin').is_file():
             raise UserError(f'{path}: {path.with_suffix(".bin").name}, which holds the weights, is not beside it.')
+        self.openvino = openvino
+        self.seen: Counter[tuple[int, ...]] = Counter()
+        self.fixed: dict[tuple[int, ...], Any] = {}
         try:
-            model = openvino.Core().read_model(path)
-            found = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
+            core = openvino.Core()
+            self.model = core.read_model(path)
+            found = self.model.get_rt_info([KEY]).astype(str) if self.model.has_rt_info([KEY]) else None
             self.metadata = Metadata.from_json(found, str(path))
-            if self.metadata.precision == 'bfloat16':
-                settings['INFERENCE_PRECISION_HINT'] = 'bf16'
-            self.compiled = openvino.compile_model(model, 'CPU', settings)
+            self.settings: dict[str, Any] = {'PERFORMANCE_HINT': 'LATENCY', 'INFERENCE_PRECISION_HINT': 'f32'}
+            half = 'BF16' in core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+            if half and self.metadata.precision.endswith('bfloat16'):
+                self.settings['INFERENCE_PRECISION_HINT'] = 'bf16'
+            if threads is not None:
+                self.settings['INFERENCE_NUM_THREADS'] = threads
+            if self.metadata.resize == 'stretch':
+                self.fixed_graph((1, 3, self.metadata.scale[1], self.metadata.scale[0]))
+            else:
+                self.any_size  # noqa: B018  (a damaged file is found now)
         except RuntimeError as error:
             raise UserError(f'{path}: not an OpenVINO file, or a damaged one ({_first_line(error)}).') from error
 
+    @cached_property
+    def any_size(self) -> Any:
+        """The graph for any batch, size and padding."""
+        return self.openvino.compile_model(self.model, 'CPU', self.settings)
+
+    def fixed_graph(self, shape: tuple[int, ...]) -> Any:
+        """The graph for images of one shape without padding."""
+        if shape not in self.fixed:
+            if len(self.fixed) == self.GRAPHS:
+                self.fixed.pop(next(iter(self.fixed)))
+            model = self.model.clone()
+            model.reshape({'images': shape, 'valid_sizes': (shape[0], 2)})
+            sizes = np.array([shape[2:]] * shape[0], dtype=np.int64)
+            constant = self.openvino.opset13.constant(sizes)
+            given = next(each for each in model.get_parameters() if 'valid_sizes' in each.output(0).get_names())
+            for target in given.output(0).get_target_inputs():
+                target.replace_source_output(constant.output(0))
+            model.remove_parameter(given)
+            self.fixed[shape] = self.openvino.compile_model(model, 'CPU', self.settings)
+        return self.fixed[shape]
+
     def run(self, images: np.ndarray, valid_sizes: np.ndarray) -> Detections:
         """See :class:`Backend`."""
-        found = self.compiled({'images': images, 'valid_sizes': valid_sizes})
+        shape = images.shape
+        self.seen[shape] += 1
+        whole = bool((valid_sizes == shape[2:]).all())
+        if whole and (self.metadata.resize == 'stretch' or self.seen[shape] > self.OFTEN):
+            found = self.fixed_graph(shape)({'images': images})
+        else:
+            found = self.any_size({'images': images, 'valid_sizes': valid_sizes})
         return found['scores'], found['labels'], found['boxes']
 
 
@@ -145,15 +217,31 @@ def _first_line(error: Exception) -> str:
 BACKENDS: Mapping[str, Any] = MappingProxyType({'.onnx': OnnxBackend, '.xml': OpenVINOBackend, '.pt2': TorchBackend})
 
 
-def load_backend(path: str | Path, threads: int | None = None) -> Backend:
+#: Formats whose loader unpickles and evaluates what stands in the file.
+PROGRAMS = ('.pt2',)
+
+
+def load_backend(path: str | Path, threads: int | None = None, *, trusted: bool = False) -> Backend:
     """The backend for an exported file.
 
+    Args:
+        path: the file.
+        threads: of one run; None: all cores.
+        trusted: whether a file of :data:`PROGRAMS` may be loaded. The others are data: loading them
+            runs no code of theirs.
+
     Raises:
-        UserError: there is no such file, no runtime for its ending, or it cannot be read.
+        UserError: there is no such file, no runtime for its ending, it cannot be read, or is not
+            trusted.
     """
     path = Path(path)
     if path.suffix not in BACKENDS:
         raise UserError(f'{path}: an exported detector ends in {", ".join(BACKENDS)}.')
     if not path.is_file():
         raise UserError(f'{path}: no such file.')
+    if path.suffix in PROGRAMS and not trusted:
+        raise UserError(
+            f'{path}: torch runs code that a {path.suffix} file carries. If you made it, say so: --trust, or '
+            'Predictor(…, trusted=True). An .onnx file is data.'
+        )
     return BACKENDS[path.suffix](path, threads)

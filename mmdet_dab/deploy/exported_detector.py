@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,23 @@ class ExportedDetector(BaseModel):
         path: the file.
         data_preprocessor: config, as that of the detector. A file that normalises by itself gets
             images that are only padded.
+        classes: that the data have; None: not known.
+        trusted: load a ``.pt2`` file, which may run code.
+
+    Raises:
+        ConfigError: the file detects other classes.
     """
 
-    def __init__(self, path: str, data_preprocessor: dict) -> None:
-        self.backend = load_backend(path)
+    def __init__(
+        self, path: str, data_preprocessor: dict, classes: Sequence[str] | None = None, trusted: bool = False
+    ) -> None:
+        self.backend = load_backend(path, trusted=trusted)
+        found = self.backend.metadata.classes
+        if classes is not None and tuple(classes) != found:
+            raise ConfigError(
+                f'{path} detects {", ".join(found)}, but test_dataloader.dataset.metainfo.classes is '
+                f'{", ".join(classes)}. Name the config that the file was exported from.'
+            )
         self.takes_pixels = self.backend.metadata.input == 'uint8'
         if self.takes_pixels:
             data_preprocessor = {**data_preprocessor, 'mean': None, 'std': None}
@@ -44,11 +58,16 @@ class ExportedDetector(BaseModel):
         """
         if mode != 'predict' or data_samples is None:
             raise ValueError(f'mode={mode!r}: an exported detector can only predict')
-        valid = np.array([sample.img_shape[:2] for sample in data_samples], dtype=np.int64)
-        images = inputs.cpu().numpy().astype(np.uint8 if self.takes_pixels else np.float32)
-        for row in zip(data_samples, valid.tolist(), *self.backend.run(images, valid), strict=True):
+        given = self.graph_inputs(inputs, data_samples)
+        for row in zip(data_samples, given['valid_sizes'].tolist(), *self.backend.run(**given), strict=True):
             self.fill(*row)
         return data_samples
+
+    def graph_inputs(self, inputs: Tensor, data_samples: SampleList) -> dict[str, np.ndarray]:
+        """What the file is given of a batch (B, 3, H, W): ``images`` and ``valid_sizes`` (B, 2)."""
+        valid = np.array([sample.img_shape[:2] for sample in data_samples], dtype=np.int64)
+        images = inputs.cpu().numpy().astype(np.uint8 if self.takes_pixels else np.float32)
+        return dict(images=images, valid_sizes=valid)
 
     @staticmethod
     def fill(sample: DetDataSample, valid: list[int], scores: Any, labels: Any, boxes: Any) -> None:
@@ -63,21 +82,19 @@ class ExportedDetector(BaseModel):
         )
 
 
-def put_in_place(cfg: Config, path: Path) -> None:
+def put_in_place(cfg: Config, path: Path, *, trusted: bool = False) -> None:
     """Let a config test an exported file instead of its detector.
 
-    Raises:
-        ConfigError: the classes of the file are not those of the config.
+    Args:
+        cfg: its model is replaced.
+        path: the file.
+        trusted: load a ``.pt2`` file, which may run code.
     """
-    classes = load_backend(path).metadata.classes
-    dataset = cfg.test_dataloader.dataset
-    configured = (dataset.get('metainfo') or {}).get('classes')
-    if configured is not None and tuple(configured) != classes:
-        raise ConfigError(
-            f'{path} detects {", ".join(classes)}, but test_dataloader.dataset.metainfo.classes is '
-            f'{", ".join(configured)}. Name the config that the file was exported from.'
-        )
     cfg.model = dict(
-        type='mmdet_dab.ExportedDetector', path=str(path), data_preprocessor=cfg.model.get('data_preprocessor') or {}
+        type='mmdet_dab.ExportedDetector',
+        path=str(path),
+        data_preprocessor=cfg.model.get('data_preprocessor') or {},
+        classes=(cfg.test_dataloader.dataset.get('metainfo') or {}).get('classes'),
+        trusted=trusted,
     )
     cfg.custom_hooks = []

@@ -1,163 +1,133 @@
-"""Many images through an exported detector: files in, images with boxes and one file of results
-out."""
+"""Many images and videos through a detector."""
 
 from __future__ import annotations
 
-import csv
-import json
-import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
-from mmdet_dab.deploy.draw import draw, write_image
-from mmdet_dab.deploy.predictor import Detections, Predictor
+from mmdet_dab.console import Progress
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.deploy.preprocessing import read_image
-from mmdet_dab.errors import DataError, UserError, plural
+from mmdet_dab.deploy.results import Item, Writer
+from mmdet_dab.deploy.video import Video, check_codec
+from mmdet_dab.errors import DataError, plural
+from mmdet_dab.media_files import MediaFile
 
-ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+class Detector(Protocol):
+    """What finds objects: an exported file or a checkpoint."""
+
+    def batch(self, images: Sequence[np.ndarray], threshold: float | None = None) -> list[Detections]:
+        """Images (H, W, 3) uint8 BGR -> what is in each of them."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to do.
+class Run:
+    """Detects in files, and hands what was found to writers.
+
+    What cannot be read is said on stderr, and the others are done.
+
+    Args:
+        detector: finds the objects.
+        writers: get every image and frame.
+        threshold: lowest score that writers get; None: that of the detector.
+        batch_size: images in one forward pass.
 
     Attributes:
-        images: files, and folders that are searched with their sub-folders.
-        out: folder to write to.
-        threshold: lowest score; None: that of the exported file.
-        batch_size: images in one run.
-        format: ``'json'``, ``'csv'`` or ``'coco'``, of the results.
-        draw: write the images with boxes as well.
+        images, videos: how many were done.
+        errors: how many could not be read, or not to their end.
     """
 
-    images: Sequence[Path]
-    out: Path
-    threshold: float | None
-    batch_size: int
-    format: str
-    draw: bool
+    def __init__(
+        self, detector: Detector, writers: Sequence[Writer], threshold: float | None = None, batch_size: int = 1
+    ) -> None:
+        self.detector, self.writers = detector, writers
+        self.threshold, self.batch_size = threshold, batch_size
+        self.images = self.videos = self.errors = 0
+        self.progress = Progress(0, 'files')
+
+    def __call__(self, files: Sequence[MediaFile]) -> int:
+        """Do all files.
+
+        Returns:
+            the exit code: 1 where something could not be read, else 0.
+        """
+        total, noun = len(files), 'files'
+        if any(file.is_video for file in files):
+            total, noun = sum(_frames(file) for file in files), 'frames'
+        self.progress = progress = Progress(total, noun)
+        done = 0
+        with ExitStack() as closing:
+            for writer in self.writers:
+                closing.callback(writer.close)
+            closing.callback(progress.close)
+            items = self.items(files)
+            while batch := list(islice(items, self.batch_size)):
+                for item, found in zip(batch, self.detect(batch), strict=True):
+                    if found is not None:
+                        self.images += item.frame is None
+                        for writer in self.writers:
+                            writer.add(item, found)
+                done += len(batch)
+                progress(done)
+        return 1 if self.errors else 0
+
+    def summary(self) -> str:
+        """What was done, and where it is written."""
+        counts = [(self.images, 'image'), (self.videos, 'video')]
+        done = ' and '.join(plural(count, noun) for count, noun in counts if count) or 'nothing'
+        return f'{done} → {", ".join(str(writer.path) for writer in self.writers)}'
+
+    def items(self, files: Sequence[MediaFile]) -> Iterator[Item]:
+        """Images, and frames of videos, as far as they can be read."""
+        for file in files:
+            try:
+                if file.is_video:
+                    video = Video(file.path)
+                    self.videos += 1
+                    for number, _, image in video:
+                        yield Item(file.name, image, number, video.frames_per_second)
+                else:
+                    yield Item(file.name, read_image(file.path))
+            except DataError as error:
+                self.complain(error)
+
+    def detect(self, batch: Sequence[Item]) -> list[Detections | None]:
+        """What is in a batch; None for an image that the detector refuses."""
+        try:
+            return list(self.detector.batch([item.image for item in batch], self.threshold))
+        except DataError as error:
+            if len(batch) > 1:
+                return [found for item in batch for found in self.detect([item])]
+            self.complain(DataError(f'{batch[0].name}: {error}'))
+            return [None]
+
+    def complain(self, error: DataError) -> None:
+        """Say what is wrong with a file, and go on."""
+        self.errors += 1
+        self.progress.close()
+        print(f'error: {error}', file=sys.stderr)
 
 
-def image_files(places: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Image files and their paths relative to the place that they were found in.
+def refuse_codec(files: Sequence[MediaFile], codec: str) -> None:
+    """Refuse a codec that cannot be written, where there is a video to write.
 
     Raises:
-        UserError: a place does not exist, or there is no image at all.
+        UserError: names it.
     """
-    found: list[tuple[Path, Path]] = []
-    for place in places:
-        if place.is_dir():
-            inside = [Path(folder, name) for folder, _, names in os.walk(place) for name in names]
-            images = sorted(path for path in inside if path.suffix.lower() in ENDINGS and path.is_file())
-            found += [(path, path.relative_to(place)) for path in images if not path.name.startswith('._')]
-        elif place.is_file():
-            found.append((place, Path(place.name)))
-        else:
-            raise UserError(f'{place}: no such file or folder.')
-    if not found:
-        raise UserError(f'{", ".join(map(str, places))}: no image in it ({", ".join(ENDINGS)}).')
-    return found
+    if any(file.is_video for file in files):
+        check_codec(codec)
 
 
-def run_folder(predictor: Predictor, job: Job) -> int:
-    """Do the job; say what cannot be read.
-
-    Returns:
-        the exit code: 1 where an image could not be read, else 0.
-    """
-    files = image_files(job.images)
-    job.out.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[Path, tuple[int, int], Detections]] = []
-    unread = 0
-    started = time.monotonic()
-    for batch in _batches(files, job.batch_size):
-        readable = []
-        for path, name in batch:
-            try:
-                readable.append((name, read_image(path)))
-            except DataError as error:
-                unread += 1
-                print(f'error: {error}', file=sys.stderr)
-        found = predictor.batch([image for _, image in readable], job.threshold)
-        for (name, image), detections in zip(readable, found, strict=True):
-            rows.append((name, image.shape[:2], detections))
-            if job.draw:
-                write_image(job.out / 'images' / name, draw(image, detections, predictor.metadata.palette))
-        _progress(len(rows) + unread, len(files), started)
-    results = WRITERS[job.format](job.out, rows)
-    drawn = f', {job.out / "images"}' if job.draw else ''
-    print(f'{plural(len(rows), "image")} → {results}{drawn}')
-    return 1 if unread else 0
-
-
-def _batches(files: list[tuple[Path, Path]], size: int) -> Iterator[list[tuple[Path, Path]]]:
-    for start in range(0, len(files), size):
-        yield files[start : start + size]
-
-
-def _progress(done: int, total: int, started: float) -> None:
-    """One line that is written over, with the time that is left."""
-    left = (time.monotonic() - started) / done * (total - done)
-    end = '\n' if done == total else '\r'
-    print(f'{done} of {total}, {left:.0f} s left   ', end=end, file=sys.stderr, flush=True)
-
-
-def write_json(folder: Path, rows: Sequence[tuple[Path, tuple[int, int], Detections]]) -> Path:
-    """One list: file, size, and boxes x1 y1 x2 y2 in pixels."""
-    path = folder / 'detections.json'
-    content = [
-        {
-            'file': name.as_posix(),
-            'height': height,
-            'width': width,
-            'boxes': found.boxes.astype(float).round(2).tolist(),
-            'scores': found.scores.astype(float).round(6).tolist(),
-            'labels': found.labels.tolist(),
-            'names': list(found.names),
-        }
-        for name, (height, width), found in rows
-    ]
-    path.write_text(json.dumps(content), encoding='utf-8')
-    return path
-
-
-def write_csv(folder: Path, rows: Sequence[tuple[Path, tuple[int, int], Detections]]) -> Path:
-    """A line for every box."""
-    path = folder / 'detections.csv'
-    with path.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.writer(file)
-        writer.writerow(['file', 'name', 'label', 'score', 'x1', 'y1', 'x2', 'y2'])
-        for name, _, found in rows:
-            for box, score, label, text in zip(found.boxes, found.scores, found.labels, found.names, strict=True):
-                writer.writerow([name.as_posix(), text, int(label), f'{score:.6f}', *(f'{part:.2f}' for part in box)])
-    return path
-
-
-def write_coco(folder: Path, rows: Sequence[tuple[Path, tuple[int, int], Detections]]) -> Path:
-    """Results as COCO has them: image_id is the place in the list from 1 on, category_id the label
-    from 1 on."""
-    path = folder / 'detections.coco.json'
-    results = []
-    for number, (name, _, found) in enumerate(rows, start=1):
-        corners = found.boxes
-        boxes = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), axis=1)
-        for box, score, label in zip(boxes, found.scores, found.labels, strict=True):
-            results.append(
-                {
-                    'image_id': number,
-                    'file_name': name.as_posix(),
-                    'category_id': int(label) + 1,
-                    'bbox': box.astype(float).round(2).tolist(),
-                    'score': round(float(score), 6),
-                }
-            )
-    path.write_text(json.dumps(results), encoding='utf-8')
-    return path
-
-
-WRITERS = {'json': write_json, 'csv': write_csv, 'coco': write_coco}
+def _frames(file: MediaFile) -> int:
+    """How many a file has; one that cannot be read is named later."""
+    if not file.is_video:
+        return 1
+    try:
+        return Video(file.path).promised
+    except DataError:
+        return 1

@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mmdet_dab.deploy.backends import load_backend
+from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.deploy.metadata import Metadata
-from mmdet_dab.deploy.preprocessing import as_image, prepare, read_image
+from mmdet_dab.deploy.preprocessing import Batch, as_image, prepare, read_image
+from mmdet_dab.errors import DataError, plural
 
 ImageLike = str | Path | np.ndarray
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image, best first.
-
-    Attributes:
-        boxes: (n, 4) float32, x1 y1 x2 y2 in pixels of the image.
-        scores: (n,) float32 in 0..1.
-        labels: (n,) int64, indices of classes.
-        names: of the classes.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def above(self, threshold: float) -> Detections:
-        """Those whose score is at least the threshold."""
-        kept = self.scores >= threshold
-        names = tuple(name for name, keep in zip(self.names, kept, strict=True) if keep)
-        return Detections(self.boxes[kept], self.scores[kept], self.labels[kept], names)
 
 
 class Predictor:
@@ -47,6 +22,7 @@ class Predictor:
     Args:
         path: a ``.onnx``, ``.xml`` or ``.pt2`` file of ``mmdet-dab export``.
         threads: of one run; None: all cores.
+        trusted: load a ``.pt2`` file, which may run code; the other formats are data.
 
     Raises:
         UserError: the file cannot be used, or its runtime is not installed.
@@ -57,8 +33,8 @@ class Predictor:
         >>> found.boxes, found.scores, found.names
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
-        self.backend = load_backend(path, threads)
+    def __init__(self, path: str | Path, threads: int | None = None, *, trusted: bool = False) -> None:
+        self.backend = load_backend(path, threads, trusted=trusted)
 
     @property
     def metadata(self) -> Metadata:
@@ -78,7 +54,7 @@ class Predictor:
             for one image its detections, for a list one each.
 
         Raises:
-            DataError: an image cannot be read; names it.
+            DataError: an image cannot be read, which it names, or the file refuses their size.
         """
         if isinstance(images, (str, Path, np.ndarray)):
             return self.batch([images], threshold)[0]
@@ -89,7 +65,9 @@ class Predictor:
         if not images:
             return []
         arrays = [as_image(image) if isinstance(image, np.ndarray) else read_image(image) for image in images]
-        scores, labels, boxes = self.backend.run(*prepare(arrays, self.metadata))
+        scores, labels, boxes = self._run(prepare(arrays, self.metadata))
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(self.metadata.classes):
+            raise DataError(f'the file predicts classes beyond the {len(self.metadata.classes)} that it names.')
         least = self.metadata.threshold if threshold is None else threshold
         found = []
         for row, array in enumerate(arrays):
@@ -98,6 +76,36 @@ class Predictor:
             names = tuple(self.metadata.classes[label] for label in labels[row])
             found.append(Detections(boxes[row] * size, scores[row], labels[row], names).above(least))
         return found
+
+    def draw(self, image: ImageLike, found: Detections) -> np.ndarray:
+        """An image with boxes, names and scores; needs Pillow.
+
+        Args:
+            image: a path or an array, as :meth:`__call__` takes it.
+            found: in it.
+
+        Returns:
+            (H, W, 3) uint8 BGR, a new one.
+        """
+        from mmdet_dab.deploy.draw import draw  # Pillow takes a while to import
+
+        array = as_image(image) if isinstance(image, np.ndarray) else read_image(image)
+        return draw(array, found, self.metadata.palette)
+
+    def _run(self, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Run the file on a batch.
+
+        Raises:
+            DataError: it refuses the size, or has no memory for it.
+        """
+        try:
+            return self.backend.run(*batch)
+        except Exception as error:  # the runtimes' errors share no base class
+            number, _, height, width = batch.images.shape
+            words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise DataError(
+                f'the file cannot run on {plural(number, "image")} of {width} × {height} pixels ({words}).'
+            ) from error
 
     def stream(
         self, images: Sequence[ImageLike], batch_size: int = 1, threshold: float | None = None

@@ -1,5 +1,6 @@
 """A training run that can be stopped at any moment, and goes on as if nothing had happened."""
 
+from mmdet_dab.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_dab.engine.files import damage, latest_checkpoint
 from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.engine.loops import ResumableEpochLoop, ResumableIterLoop
@@ -7,6 +8,7 @@ from mmdet_dab.engine.samplers import AspectRatioBatches, ResumableBatches
 
 __all__ = [
     'AspectRatioBatches',
+    'CPUAmpOptimWrapper',
     'ResumableBatches',
     'ResumableEpochLoop',
     'ResumableIterLoop',

@@ -7,9 +7,10 @@ as it is, which ends in a crash of the process where a shape differs.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from mmengine.logging import HistoryBuffer
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from mmdet_dab.errors import CheckpointError, listed
+from mmdet_dab.engine.values import describe_problems, value_problem
+from mmdet_dab.errors import CheckpointError, listed, shown
 
 FROM_WEIGHTS = 'To start from its weights instead, leave --resume out and name it as load_from'
 #: More steps than any training run has.
@@ -28,6 +30,15 @@ MOST_STEPS = 10**12
 BEST = re.compile(r'best_[\w.@-]+\.pth')
 #: What schedulers and optimizers keep as they go on; all else is set by the config.
 NUMBERS = (Real, type(None))
+
+
+@contextlib.contextmanager
+def named(path: Any) -> Iterator[None]:
+    """Begin the message of a refusal with the file that is refused."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f'checkpoint {path}: {error}') from error
 
 
 def disarm(checkpoint: Any, folders: Sequence[str]) -> None:
@@ -79,10 +90,12 @@ def check_resumable(checkpoint: dict[str, Any], model: nn.Module) -> None:
         )
     for key in ('epoch', 'iter'):
         if type(meta[key]) is not int or not 0 <= meta[key] <= MOST_STEPS:
-            raise CheckpointError(f'the checkpoint is damaged: meta.{key} is {meta[key]!r:.50}, not a number of steps')
+            raise CheckpointError(f'the checkpoint is damaged: meta.{key} is {shown(meta[key])}, not a number of steps')
     seed = meta.get('seed')
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):
-        raise CheckpointError(f'the checkpoint is damaged: meta.seed is {seed!r:.50}, not a number from 0 to 2**32 - 1')
+        raise CheckpointError(
+            f'the checkpoint is damaged: meta.seed is {shown(seed)}, not a number from 0 to 2**32 - 1'
+        )
     if 'progress' in meta:
         _check_progress(meta['progress'])
     _check_messages(checkpoint)
@@ -102,7 +115,7 @@ def _check_progress(progress: Any) -> None:
         type(progress.get(key)) is not kind or not 0 <= progress[key] <= MOST_STEPS for key, kind in kinds.items()
     )
     if wrong or not (progress['order_seed'] is None or type(progress['order_seed']) is int):
-        raise CheckpointError(f'the checkpoint is damaged: meta.progress is {progress!r:.80}')
+        raise CheckpointError(f'the checkpoint is damaged: meta.progress is {shown(progress)}')
 
 
 def _check_messages(checkpoint: dict[str, Any]) -> None:
@@ -136,6 +149,9 @@ def _check_tensors(key: str, loaded: Any, own: Mapping[str, Tensor]) -> None:
         for name in own
         if name not in missing and loaded[name].shape != own[name].shape
     ]
+    problems = describe_problems(loaded, own)
+    if problems:
+        raise CheckpointError(f'the checkpoint is damaged: {key}: {problems}. Go on from one before it')
     # Parts rename tensors of older checkpoints as they load them: then the same shapes are on both
     # sides.
     if sorted(own[name].shape for name in missing) == sorted(getattr(loaded[name], 'shape', ()) for name in unknown):
@@ -193,7 +209,7 @@ def _check_group(key: str, given: dict[str, Any], own: Mapping[str, Any]) -> Non
             given[name] = own[name]
         elif name != 'params' and not same_kind(given.get(name), own[name]):
             raise CheckpointError(
-                f'{key}.{name} of the checkpoint is {given.get(name)!r:.50}, not like {own[name]!r:.50}: it is '
+                f'{key}.{name} of the checkpoint is {shown(given.get(name))}, not like {shown(own[name])}: it is '
                 f'damaged, or of another optimizer. {FROM_WEIGHTS}'
             )
 
@@ -205,8 +221,7 @@ def _check_state(name: str, entry: Any, weight: Tensor) -> None:
     tensors = entry.values() if isinstance(entry, Mapping) else [entry]
     for value in tensors:
         if isinstance(value, Tensor):
-            plain = value.layout == torch.strided and not value.is_complex()
-            fits = plain and (value.shape == weight.shape or value.numel() == 1)
+            fits = not value_problem(value) and (value.shape == weight.shape or value.numel() == 1)
         else:
             fits = isinstance(entry, Mapping) and isinstance(value, NUMBERS)
         if not fits:
@@ -221,17 +236,22 @@ def check_gradients(gradients: Any, model: nn.Module) -> None:
     """Refuse gradients that are none of this model.
 
     Args:
-        gradients: ``checkpoint['gradients']``, by process and parameter.
+        gradients: ``checkpoint['gradients']``, by process and parameter; None: there are none.
         model: to go on with.
 
     Raises:
         CheckpointError: they are of another shape.
     """
     shapes = {name: weight.shape for name, weight in model.named_parameters()}
+    if gradients is None:
+        return
     processes = gradients if isinstance(gradients, list) else [None]
     for own in processes:
         if not isinstance(own, Mapping) or not all(
-            isinstance(value, Tensor) and value.is_floating_point() and value.shape == shapes.get(name)
+            isinstance(value, Tensor)
+            and value.is_floating_point()
+            and value.layout is torch.strided
+            and value.shape == shapes.get(name)
             for name, value in own.items()
         ):
             raise CheckpointError(f'the checkpoint is damaged: gradients are not those of the model. {FROM_WEIGHTS}')

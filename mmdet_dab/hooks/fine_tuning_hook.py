@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from mmdet_dab.checkpoints.match import match_weights
+from mmdet_dab.engine.trust import named
+from mmdet_dab.hooks.unwrapped import detector_of
 from mmdet_dab.registry import HOOKS
 
 
@@ -30,9 +31,10 @@ class FineTuningHook(Hook):
         Raises:
             CheckpointError: see :func:`mmdet_dab.checkpoints.match.match_weights`.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         classes = (getattr(runner.visualizer, 'dataset_meta', None) or {}).get('classes')
-        checkpoint['state_dict'] = match_weights(model, checkpoint, classes, whole=only_evaluates(runner))
+        model = detector_of(runner)
+        with named(runner._load_from):
+            checkpoint['state_dict'] = match_weights(model, checkpoint, classes, whole=only_evaluates(runner))
 
 
 def only_evaluates(runner: Runner) -> bool:

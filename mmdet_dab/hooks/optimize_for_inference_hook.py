@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmdet_dab.hooks.unwrapped import detector_of
 from mmdet_dab.optimize import optimize_for_inference
 from mmdet_dab.registry import HOOKS
 
@@ -35,5 +35,4 @@ class OptimizeForInferenceHook(Hook):
                 f'{type(self).__name__} and EMAHook do not work together in a test: leave EMAHook out of the config. '
                 '(Its checkpoints hold the averaged weights already; the test command leaves it out.)'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        optimize_for_inference(model, self.dtype, self.compile_with)
+        optimize_for_inference(detector_of(runner), self.dtype, self.compile_with)

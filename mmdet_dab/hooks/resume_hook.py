@@ -12,7 +12,14 @@ from torch import nn
 
 from mmdet_dab.engine.loops import Place
 from mmdet_dab.engine.schedule import Schedule
-from mmdet_dab.engine.trust import check_gradients, check_optimizer, check_resumable, check_schedulers, disarm
+from mmdet_dab.engine.trust import (
+    check_gradients,
+    check_optimizer,
+    check_resumable,
+    check_schedulers,
+    disarm,
+    named,
+)
 from mmdet_dab.errors import CheckpointError, listed
 from mmdet_dab.registry import HOOKS
 
@@ -56,16 +63,26 @@ class ResumeHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, CheckpointHook) and isinstance(hook.out_dir, str):
                 folders.append(f'{hook.out_dir}/{runner.work_dir.rstrip("/").rsplit("/", 1)[-1]}')
-        disarm(checkpoint, folders)
-        if not runner._resume:
-            return
+        with named(runner._load_from):
+            disarm(checkpoint, folders)
+            if runner._resume:
+                self._check(runner, checkpoint)
+        if runner._resume:
+            self._go_on(runner, checkpoint)
+
+    def _check(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Refuse one that this training run cannot go on from."""
         model = model_of(runner)
         check_resumable(checkpoint, model)
         if 'optimizer' in checkpoint:
             check_optimizer(checkpoint['optimizer'], runner.optim_wrapper, model)
         if 'param_schedulers' in checkpoint and runner.param_schedulers is not None:
             check_schedulers(checkpoint['param_schedulers'], runner.param_schedulers)
+        check_gradients(checkpoint.get('gradients'), model)
         self._check_classes(runner, checkpoint['meta'])
+
+    def _go_on(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Take what MMEngine leaves out."""
         self._resumed = True
         self._progress = checkpoint['meta'].get('progress')
         if self._progress is not None and isinstance(runner.train_loop, Place):
@@ -123,7 +140,6 @@ class ResumeHook(Hook):
         """Those that were gathered and not yet used, of this process."""
         if gradients is None:
             return
-        check_gradients(gradients, model_of(runner))
         if len(gradients) == runner.world_size:
             runner.train_loop.gradients = gradients
         else:

@@ -1,6 +1,7 @@
 """Parts of ours inside mmdet's detectors, and mmdet's parts beside ours."""
 
 from mmdet_dab.interop.assigner import MatcherAssigner
+from mmdet_dab.interop.detr_tta import DetrTTA
 from mmdet_dab.interop.mixed_detr import MixedConditionalDETR, MixedDABDETR, MixedDeformableDETR, MixedDETR
 from mmdet_dab.interop.mmdet_heads import MMDetConditionalHead, MMDetDABHead, MMDetDeformableHead, MMDetDETRHead
 from mmdet_dab.interop.mmdet_queries import MMDetAnchorQueryGenerator, MMDetPointQueryGenerator
@@ -15,6 +16,7 @@ from mmdet_dab.interop.mmdet_stacks import (
 )
 
 __all__ = [
+    'DetrTTA',
     'MMDetAnchorQueryGenerator',
     'MMDetConditionalDecoder',
     'MMDetConditionalHead',

@@ -42,6 +42,7 @@ from mmdet_dab.models.query_generator import (
     LearnedQueryGenerator,
     PredictedPointQueryGenerator,
 )
+from mmdet_dab.models.repeated_matcher import RepeatedMatcher
 from mmdet_dab.models.selection import BestPredictions
 from mmdet_dab.models.size_modulation import SizeModulation
 from mmdet_dab.models.structures import (
@@ -107,6 +108,7 @@ __all__ = [
     'QueryCrossAttention',
     'QueryPosition',
     'QuerySelfAttention',
+    'RepeatedMatcher',
     'ScalarScale',
     'SetPredictionHead',
     'SigmoidFocalLoss',

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmdet_dab.errors import CheckpointError, ConfigError, listed, nearest
 from mmdet_dab.registry import MODELS
 
-INSTALL = 'pip install timm'
+INSTALL = "pip install 'mmdet_dab[timm]'"
 
 
 def _timm() -> Any:

@@ -125,7 +125,7 @@ def test_a_refusal_without_words_shows_its_line(task: Task):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='refused only where there is no GPU')
-@pytest.mark.parametrize(('flag', 'reason'), [('--amp', '--amp needs a GPU'), ('--launcher=slurm', 'dist_train.sh')])
+@pytest.mark.parametrize(('flag', 'reason'), [('--launcher=slurm', 'slurm_train.sh')])
 def test_what_needs_a_gpu(command: Commands, task: Task, flag: str, reason: str):
     assert reason in command.error('train', task.config, flag, *task.options)
 
@@ -135,13 +135,16 @@ def test_auto_scale_lr_without_its_base(command: Commands, task: Task):
     assert 'auto_scale_lr.base_batch_size' in line
 
 
-def test_out_must_be_a_pickle(command: Commands, task: Task):
-    assert 'name a .pkl file' in command.error('test', task.config, 'any.pth', '--out', 'predictions.json')
+def test_out_must_be_a_pickle_or_coco_results(command: Commands, task: Task):
+    line = command.error('test', task.config, 'any.pth', '--out', 'predictions.txt')
+    assert '--out predictions.txt' in line
+    assert '.pkl' in line
+    assert '.json' in line
 
 
 def test_infer_without_images(command: Commands, task: Task, tmp_path: Path, checkpoint: Path):
     (tmp_path / 'empty').mkdir()
-    assert 'folder empty holds no image' in command.error('infer', 'empty', task.config, checkpoint)
+    assert 'empty: the folder holds no image' in command.error('infer', 'empty', task.config, checkpoint)
     assert 'gone does not exist' in command.error('infer', 'gone', task.config, checkpoint)
 
 

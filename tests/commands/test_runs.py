@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -97,6 +98,21 @@ def test_infer_draws_and_lists_the_boxes_of_every_picture(task: Task, trained: P
         assert np.abs(cv2.resize(drawn, (64, 64)).astype(int) - plain).max() > 20, 'no box was drawn'
         boxes = json.loads((tmp_path / 'out/preds' / f'{number}.json').read_text())
         assert len(boxes['bboxes']) == 10
+
+
+def test_a_work_directory_serves_without_its_data(task: Task, trained: Path, tmp_path: Path):
+    """The config that the Runner left there, and a checkpoint: no dataset, no base config, no other file."""
+    (tmp_path / 'served').mkdir()
+    text = (trained / task.config.name).read_text()
+    assert str(task.data_root) in text
+    (tmp_path / 'served/config.py').write_text(text.replace(str(task.data_root), '/gone'))
+    shutil.copy(trained / 'epoch_1.pth', tmp_path / 'served/weights.pth')
+    cv2.imwrite(str(tmp_path / 'shot.png'), np.full((48, 64, 3), 120, np.uint8))
+    result = run_command('infer', 'shot.png', 'served/config.py', 'served/weights.pth', cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / 'outputs/preds/shot.json').read_text())
+    assert set(found['names']) <= set(CLASSES)
+    assert len(found['bboxes']) == 10
 
 
 def test_tensorboard_by_a_line_of_the_config(task: Task, tmp_path: Path):

@@ -100,9 +100,9 @@ def test_class_names_come_through_exactly(tmp_path: Path):
 @pytest.mark.parametrize('name', AWKWARD)
 def test_paths_come_through_exactly(tmp_path: Path, name: str):
     paths = DataPaths(f'{name}/', (True, name), (True, f'{name}/'), (False, f'{name}.json'), (True, ''))
-    base = BaseModel(SMALL, 16, Path(f'{name}.pth'), 60, denoising=True)
+    base = BaseModel(SMALL, 16, f'{name}.pth', 60, denoising=True)
     cfg = write(tmp_path, paths=paths, base=base, seen=[name])
-    assert cfg.load_from == Path(f'{name}.pth').as_posix()
+    assert cfg.load_from == f'{name}.pth'
     assert cfg.train_dataloader.dataset.ann_file == f'{name}/{name}'
     assert cfg.train_dataloader.dataset.data_prefix.img == f'{name}/{name}/'
     assert cfg.val_evaluator.ann_file == f'{name}.json'
@@ -118,10 +118,10 @@ def test_a_comment_stays_one(text: str):
 
 BASES = [
     BaseModel(FROM_SCRATCH, 16, denoising=True),
-    BaseModel(SMALL, 16, Path('a.pth'), 60, ('a',), denoising=True),
-    BaseModel(SMALL, 16, Path('a.pth'), 30, denoising=True),
-    BaseModel(SMALL_PLAIN, 16, Path('a.pth'), 60),
-    BaseModel(R50, 32, Path('a.pth'), 300),
+    BaseModel(SMALL, 16, 'a.pth', 60, ('a',), denoising=True),
+    BaseModel(SMALL, 16, 'a.pth', 30, denoising=True),
+    BaseModel(SMALL_PLAIN, 16, 'a.pth', 60),
+    BaseModel(R50, 32, 'a.pth', 300),
 ]
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mmdet_dab.data.files import files_below, read_lines, read_text
+from mmdet_dab.data.files import read_lines, read_text
 from mmdet_dab.errors import DataError
+from mmdet_dab.media_files import files_below
 
 
 def test_leftovers_pipes_and_folders_are_passed_over(tmp_path: Path):

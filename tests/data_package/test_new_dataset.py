@@ -14,9 +14,10 @@ from mmengine.config import Config
 
 from mmdet_dab import preflight
 from mmdet_dab.config import load_config
-from mmdet_dab.data import new_dataset
+from mmdet_dab.data import new_dataset, trial
 from mmdet_dab.data.checks.config import check_config
 from mmdet_dab.data.new_dataset import make
+from mmdet_dab.errors import DataError
 from mmdet_dab.registry import MODELS
 from tests.helpers.drawn import Drawn, complaint, draw, voc, yolo
 from tests.helpers.paths import CONFIGS
@@ -264,7 +265,7 @@ def checkpoint(drawn: Drawn) -> Path:
 
 
 def test_starting_from_a_checkpoint(drawn: Drawn, checkpoint: Path, no_sheet: None, capsys: pytest.CaptureFixture[str]):
-    make(drawn.request(drawn.coco(), checkpoint=checkpoint))
+    make(drawn.request(drawn.coco(), start=str(checkpoint)))
     assert 'it knows 1 of 2 classes' in capsys.readouterr().out
     cfg = written_config(drawn)
     assert cfg.load_from == str(checkpoint)
@@ -282,7 +283,7 @@ def test_a_checkpoint_with_too_few_queries_gets_new_anchors(drawn: Drawn, checkp
     box = dict(category_id=1, area=4, iscrowd=0)
     crowd = [dict(box, id=100 + n, image_id=1, bbox=[n, 1, 2, 2]) for n in range(40)]
     annotations = drawn.coco(change=lambda content: content['annotations'].extend(crowd))
-    make(drawn.request(annotations, checkpoint=checkpoint))
+    make(drawn.request(annotations, start=str(checkpoint)))
     generator = written_config(drawn).model.query_generator
     generator = generator.get('generator', generator)
     assert generator.num_queries == 90
@@ -309,3 +310,34 @@ def test_a_split_without_objects(drawn: Drawn, no_sheet: None):
     listing.write_text('0')
     message = complaint(drawn.request(drawn.coco(change=change), val=listing))
     assert 'in the val split' in message
+
+
+# --- From ImageNet, and by the clock
+
+
+def test_the_imagenet_start(drawn: Drawn, no_sheet: None, capsys: pytest.CaptureFixture[str]):
+    make(drawn.request(drawn.coco(), start='imagenet'))
+    assert 'ImageNet' in capsys.readouterr().out
+    cfg = written_config(drawn)
+    assert cfg.model.backbone.type == 'EfficientNetLite'
+    assert cfg.model.backbone.init_cfg.type == 'ImageNetWheel'
+    assert cfg.get('load_from') is None
+    detector = MODELS.build(cfg.model)
+    detector.init_weights()
+
+
+def test_minutes_become_epochs(drawn: Drawn, no_sheet: None, monkeypatch: pytest.MonkeyPatch):
+    """By a trial on this machine, which leaves nothing behind."""
+    monkeypatch.setattr(trial, 'MEASURED', 2)
+    monkeypatch.setattr(trial, 'WARM_UP', 1)
+    annotations = drawn.coco()
+    make(drawn.request(annotations, minutes=2))
+    two = written_config(drawn).max_epochs
+    files = {path.name for path in drawn.folder.iterdir()}
+    make(drawn.request(annotations, minutes=4, overwrite=True))
+    assert 3 <= two < written_config(drawn).max_epochs
+    assert {path.name for path in drawn.folder.iterdir()} == files
+    with pytest.raises(DataError, match='--minutes'):
+        make(drawn.request(annotations, minutes=0.01, overwrite=True))
+    with pytest.raises(DataError, match='--minutes'):
+        make(drawn.request(annotations, minutes=float('nan'), overwrite=True))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -17,6 +15,8 @@ from mmdet_dab.data.recipe import (
     suggest_scale,
 )
 from mmdet_dab.data.statistics import Statistics
+from mmdet_dab.data.trial import Budget
+from mmdet_dab.errors import DataError
 
 
 def numbers(parts: list[float], sizes: tuple[int, int] = (640, 480)) -> Statistics:
@@ -78,9 +78,23 @@ def test_epochs():
     assert suggest_epochs(200, 4, False)[:2] == (28, 50)
 
 
+def test_epochs_of_a_budget():
+    """10 minutes, less 12 s to start and 10 validations of 3 s: 558 s of 50 steps of 0.5 s."""
+    epochs, reason = Budget(10, 0.5, 3).epochs(50, 10)
+    assert epochs == 22
+    assert '0.5 s' in reason
+    assert Budget(20, 0.5, 3).epochs(50, 10)[0] == 46
+
+
+def test_a_budget_of_less_than_three_epochs_is_refused_and_says_how_many_minutes_it_takes():
+    with pytest.raises(DataError, match=r'--minutes 1: .* 1\.9'):
+        Budget(1, 0.5, 3).epochs(50, 10)
+    assert Budget(2, 0.5, 3).epochs(50, 10)[0] == 3
+
+
 def test_learning_rate():
     """From scratch 1e-3 · √(objects of a step / 50), between 3e-4 and 1e-3; from a checkpoint by the batch."""
-    scratch, start = BaseModel(FROM_SCRATCH, 16), BaseModel(SMALL, 16, checkpoint=Path('small.pth'))
+    scratch, start = BaseModel(FROM_SCRATCH, 16), BaseModel(SMALL, 16, checkpoint='small.pth')
     found = [suggest_learning_rate(scratch, 4, objects)[0] for objects in (1, 3, 6.25, 12.5, 40)]
     assert found == [3e-4, 5e-4, 7e-4, 1e-3, 1e-3]
     assert '17' in suggest_learning_rate(scratch, 4, 4.3)[1]

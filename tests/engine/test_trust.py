@@ -12,7 +12,7 @@ from torch import nn
 
 from mmdet_dab.checkpoints.loading import read_checkpoint
 from mmdet_dab.engine.trust import check_optimizer, check_resumable, check_schedulers, disarm
-from mmdet_dab.errors import CheckpointError
+from mmdet_dab.errors import CheckpointError, shown
 from tests.helpers.interrupted import Bomb, Killed, interrupted_config, train
 
 
@@ -64,6 +64,14 @@ def put(checkpoint, key, value):
     checkpoint[int(last) if last.isdigit() else last] = value
 
 
+def doubled(times):
+    """A list of two that are one, and so on: 2 ** times items to print."""
+    value = [1]
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
 BROKEN = [
     ('meta', None, 'meta'),
     ('meta', {}, 'meta'),
@@ -71,6 +79,13 @@ BROKEN = [
     ('meta/iter', -1, 'iter'),
     ('meta/epoch', '1', 'epoch'),
     ('meta/seed', 'zero', 'seed'),
+    ('meta/iter', doubled(200), 'iter'),
+    ('meta/progress', doubled(200), 'progress'),
+    ('state_dict/0.weight', torch.full((3, 4), float('nan')), '0.weight'),
+    ('state_dict/0.weight', torch.zeros(3, 4).long(), '0.weight'),
+    ('state_dict/0.weight', torch.zeros(3, 4, device='meta'), '0.weight'),
+    ('optimizer/state/0/exp_avg', torch.full((3, 4), float('nan')), '0.weight'),
+    ('optimizer/param_groups/0/lr', doubled(200), 'lr'),
     ('meta/progress', {'images': 'all'}, 'progress'),
     ('message_hub', None, 'message_hub'),
     ('message_hub/log_scalars/train.loss', [1, 2], 'train.loss'),
@@ -93,7 +108,9 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(('key', 'value', 'named'), BROKEN, ids=[f'{key} {value!r:.20}' for key, value, _ in BROKEN])
+@pytest.mark.parametrize(
+    ('key', 'value', 'named'), BROKEN, ids=[f'{key} {shown(value):.20}' for key, value, _ in BROKEN]
+)
 def test_what_is_broken_is_named(trained, key, value, named):
     put(trained[-1], key, value)
     with pytest.raises(CheckpointError, match=named):

@@ -56,13 +56,14 @@ class Drawn:
         return self.coco(name, cut)
 
     def request(self, annotations: Path, **options: Any) -> Request:
-        """As the tool makes it."""
+        """As the tool makes it, from random weights unless another start is asked for."""
         return Request(
             **{
                 'images': self.images,
                 'annotations': annotations,
                 'out': self.folder / 'mine' / 'cells.py',
                 'configs': CONFIGS,
+                'start': 'scratch',
                 **options,
             }
         )

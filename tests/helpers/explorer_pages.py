@@ -80,11 +80,9 @@ class Opened:
 
     def ask(self, code: str, argument: Any = None) -> Any:
         """What JavaScript gives; arrays as lists, and no number as None."""
-        return self.page.evaluate(
-            '([code, argument]) => JSON.parse(JSON.stringify((0, eval)(code)(argument), '
-            '(key, value) => ArrayBuffer.isView(value) ? Array.from(value) : value))',
-            [code, argument],
-        )
+        flat = '(key, value) => ArrayBuffer.isView(value) ? Array.from(value) : value'
+        whole = f'(argument) => JSON.parse(JSON.stringify(({code})(argument) ?? null, {flat}))'
+        return self.page.evaluate(whole, argument)
 
 
 def write(file: Path, *detectors: Detector, images: list[Path], **arguments: Any) -> Path:

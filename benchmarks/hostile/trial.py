@@ -1,0 +1,192 @@
+"""One case: a command in a forked process, and what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Limits of a case: seconds, and bytes beyond those of the process with its libraries.
+SECONDS, MEMORY = 20, 1 << 30
+#: Exit code of a child whose command ended in an exception.
+RAISED = 70
+#: How a message of the commands begins, and how the one for what nobody foresaw does.
+MESSAGE, UNFORESEEN = re.compile(r'^(mmdet-dab.*: )?error: '), 'error: unexpected '
+VERDICTS = ('right', 'wrong', 'traceback', 'worse')
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input to one tool.
+
+    Attributes:
+        tool: the command, or the function, that gets it.
+        name: of the input.
+        work: what runs in the child; returns its exit code.
+        names: what a message must name, one of them; empty: anything.
+        expect: ``'refused'``, ``'done'``, ``'either'``, or ``'partly'``: done but for what is
+            named, with exit code 1.
+        harm: says what harm was done, empty if none; called in the parent, after the child.
+    """
+
+    tool: str
+    name: str
+    work: Callable[[], int]
+    names: Sequence[str] = ()
+    expect: str = 'either'
+    harm: Callable[[], str] = lambda: ''
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case."""
+
+    tool: str
+    name: str
+    verdict: str
+    why: str
+    code: int
+    seconds: float
+    megabytes: int
+    said: str
+
+
+def run(case: Case, folder: Path) -> Outcome:
+    """Run a case in a child, in ``folder``, and judge it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / 'stdout.txt', folder / 'stderr.txt']
+    before = _resident()
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        _be_the_child(case, folder, files)
+    _, status, usage = os.wait4(child, 0)
+    seconds = time.monotonic() - started
+    extra = max(0, usage.ru_maxrss * 1024 - before)
+    said, error = (file.read_text('utf-8', 'replace') for file in files)
+    verdict, why = judge(case, status, error, usage.ru_utime + usage.ru_stime, extra)
+    code = os.waitstatus_to_exitcode(status)
+    last = (error.strip().splitlines() or said.strip().splitlines() or [''])[-1]
+    return Outcome(case.tool, case.name, verdict, why, code, round(seconds, 2), extra >> 20, last[:400])
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has now, which its children begin with."""
+    return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+
+
+def _be_the_child(case: Case, folder: Path, files: Sequence[Path]) -> None:
+    """Run the command; never returns."""
+    code = RAISED
+    try:
+        os.chdir(folder)
+        for number, file in enumerate(files, start=1):
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(handle, number)
+        sys.stdout, sys.stderr = (os.fdopen(number, 'w', closefd=False) for number in (1, 2))
+        # The kernel ends what hangs, also in compiled code; in time of the processor, since others
+        # compute here too, and in time of the clock, for what waits.
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(6 * SECONDS)
+        pages = int(Path('/proc/self/statm').read_text().split()[0])
+        limit = pages * resource.getpagesize() + 4 * MEMORY
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        code = case.work()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def judge(case: Case, status: int, error: str, seconds: float, extra: int) -> tuple[str, str]:
+    """The verdict on a child that ended, and why."""
+    harm = case.harm()
+    if harm:
+        return 'worse', harm
+    code = os.waitstatus_to_exitcode(status)
+    if code in (-signal.SIGALRM, -signal.SIGXCPU, -signal.SIGKILL) or seconds > SECONDS:
+        return 'worse', f'took more than {SECONDS} seconds'
+    if code < 0:
+        return 'worse', signal.Signals(-code).name
+    if extra > MEMORY:
+        return 'worse', f'took {extra >> 20} MB'
+    if code == RAISED or 'Traceback (most recent call last)' in error:
+        return 'traceback', (error.strip().splitlines() or ['?'])[-1][:200]
+    lines = [line for line in error.splitlines() if MESSAGE.match(line)]
+    if any(UNFORESEEN in line for line in lines):
+        return 'traceback', lines[-1][:200]
+    if code == 0:
+        return ('wrong', 'accepted') if case.expect in ('refused', 'partly') else ('right', '')
+    if case.expect == 'done':
+        return 'wrong', 'refused'
+    if code != (1 if case.expect == 'partly' else 2):
+        return 'wrong', f'exit code {code}'
+    if len(lines) != 1 and case.expect != 'partly':
+        return 'wrong', f'{len(lines)} messages'
+    if case.names and not any(name in line for name in case.names for line in lines or [error]):
+        return 'wrong', f'the message does not name {case.names[0]}'
+    return 'right', 'message'
+
+
+@dataclass
+class Guarded:
+    """Files that no case may change, and a mark that code leaves when it is run.
+
+    Args:
+        folder: for both.
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.mark = self.folder / 'code_was_run'
+        self.files = [self.folder / name for name in ('best_of_mine.pth', 'thesis.py', 'epoch_1.pth')]
+        for file in self.files:
+            file.write_text('mine')
+
+    def harm(self) -> str:
+        """What was done; puts everything back."""
+        found = 'code was run' if self.mark.exists() else ''
+        self.mark.unlink(missing_ok=True)
+        for file in self.files:
+            if not file.is_file() or file.read_text() != 'mine':
+                found = f'{file.name} was changed'
+                file.write_text('mine')
+        return found
+
+
+def report(outcomes: Sequence[Outcome]) -> str:
+    """A table of numbers by tool, and what was not right."""
+    tools = list(dict.fromkeys(outcome.tool for outcome in outcomes))
+    heads = ('tool', 'tried', 'done', 'message', 'wrong', 'traceback', 'worse', 'longest', 'most memory')
+    rows = [heads]
+    for tool in [*tools, 'all']:
+        own = [one for one in outcomes if tool in (one.tool, 'all')]
+        counts = [
+            sum(one.verdict == 'right' and not one.why for one in own),
+            sum(one.verdict == 'right' and bool(one.why) for one in own),
+            *(sum(one.verdict == verdict for one in own) for verdict in VERDICTS[1:]),
+        ]
+        longest, most = max(one.seconds for one in own), max(one.megabytes for one in own)
+        rows.append((tool, str(len(own)), *map(str, counts), f'{longest:.1f} s', f'{most} MB'))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
+    table = ['  '.join(f'{cell:>{width}}' for cell, width in zip(row, widths, strict=True)) for row in rows]
+    bad = [
+        f'{one.verdict}: {one.tool}, {one.name}: {one.why} ({one.said})' for one in outcomes if one.verdict != 'right'
+    ]
+    return '\n'.join([*table, '', *bad])

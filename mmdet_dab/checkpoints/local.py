@@ -1,0 +1,36 @@
+"""How mmengine reads a checkpoint file, wherever one is asked for: as data.
+
+Importing this module puts :func:`load_local` in the place of mmengine's own function, so that
+``load_from``, ``init_cfg=dict(type='Pretrained', …)`` and mmdet's ``init_detector`` read what
+:func:`mmdet_dab.checkpoints.read_checkpoint` reads, and no more.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from mmdet_dab.checkpoints.loading import read_checkpoint, read_safetensors
+from mmdet_dab.checkpoints.names import check_names
+
+
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_local(filename: str, map_location: Any = None) -> Any:
+    """The content of a file of ``torch.save``, or the tensors of a ``.safetensors``.
+
+    Args:
+        filename: the file; ``~`` is one's own folder.
+        map_location: device of the tensors, as for ``torch.load``.
+
+    Raises:
+        CheckpointError: see :func:`mmdet_dab.checkpoints.read_checkpoint`.
+    """
+    path = Path(os.path.expanduser(filename))
+    if path.suffix == '.safetensors':
+        return dict(state_dict=read_safetensors(path))
+    content = read_checkpoint(path, map_location=map_location or 'cpu')
+    check_names(path, content)
+    return content

@@ -1,0 +1,125 @@
+"""How long a training run takes on this machine, by a short trial: from minutes to epochs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmdet_dab.config import load_config
+from mmdet_dab.errors import DataError, plural
+
+#: Steps that are measured, after those that warm up.
+MEASURED, WARM_UP = 12, 3
+#: Hooks that write files, or speak.
+SILENT = ('checkpoint', 'visualization', 'training_watch')
+#: A training run takes so many seconds to start and to end.
+START = 12.0
+#: With fewer epochs no schedule is worth its name.
+FEWEST_EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Minutes by the clock, and what was measured.
+
+    Attributes:
+        minutes: that the training run may take.
+        step: seconds of a training step, median.
+        validation: seconds of one pass over the validation images.
+    """
+
+    minutes: float
+    step: float
+    validation: float
+
+    def epochs(self, steps_per_epoch: int, validations: int) -> tuple[int, str]:
+        """How many epochs fit, and why.
+
+        Raises:
+            DataError: fewer than three do.
+        """
+        epoch = steps_per_epoch * self.step
+        epochs = int((60 * self.minutes - START - validations * self.validation) / epoch)
+        if epochs < FEWEST_EPOCHS:
+            needed = (START + validations * self.validation + FEWEST_EPOCHS * epoch) / 60
+            raise DataError(
+                f'--minutes {self.minutes:g}: buys {plural(max(epochs, 0), "epoch")} here, where a step takes '
+                f'{self.step:.2f} s, an epoch {plural(steps_per_epoch, "step")} and a validation '
+                f'{self.validation:.0f} s. Give at least {needed:.1f}'
+            )
+        reason = (
+            f'What fits into {self.minutes:g} minutes by the clock: a step took {self.step:.3g} s in a trial on this '
+            f'machine, a validation {self.validation:.2g} s; {plural(steps_per_epoch, "step")} an epoch.'
+        )
+        return epochs, reason
+
+
+def measure_speed(text: str, minutes: float) -> Budget:
+    """Train some steps of a config, and validate some batches; nothing is kept.
+
+    Args:
+        text: the config.
+        minutes: of the budget.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, 'trial.py')
+        file.write_text(text, encoding='utf-8')
+        cfg = _shortened(load_config(file), folder)
+        runner = Runner.from_cfg(cfg)
+        watch = _Watch()
+        runner.register_hook(watch)
+        runner.train()
+        return Budget(minutes, median(watch.seconds[WARM_UP:]), _validation(runner))
+
+
+def _shortened(cfg: Config, folder: str) -> Config:
+    """The same training run for some steps, in silence, from weights that need not be there."""
+    cfg.work_dir, cfg.log_level, cfg.load_from = folder, 'ERROR', None
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=WARM_UP + MEASURED, val_interval=10**9)
+    hooks = {name: hook for name, hook in cfg.default_hooks.items() if name not in SILENT}
+    cfg.default_hooks = {**hooks, 'checkpoint': None}
+    # The default logger wants a folder that stays.
+    cfg.visualizer = dict(type='Visualizer', vis_backends=None)
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'FineTuningHook']
+    for split in ('train', 'val'):
+        loader: dict[str, Any] = cfg[f'{split}_dataloader']
+        loader.update(num_workers=loader['num_workers'], persistent_workers=False)
+    return cfg
+
+
+def _validation(runner: Runner) -> float:
+    """Seconds of a validation, by its first batches."""
+    loader = runner.val_dataloader
+    runner.model.eval()
+    seconds = []
+    for batch in loader:
+        start = time.perf_counter()
+        runner.model.val_step(batch)
+        seconds.append(time.perf_counter() - start)
+        if len(seconds) == MEASURED:
+            break
+    return median(seconds) * len(loader)
+
+
+class _Watch(Hook):
+    """Seconds from one step to the next, loading included."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.last = 0.0
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self.last = time.perf_counter()
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now

@@ -163,6 +163,34 @@ def test_a_file_of_torch_that_takes_pixels(checkpoint: Path, tmp_path: Path, exp
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('suffix', 'precision'),
+    [
+        ('.onnx', 'float16'),
+        ('.xml', 'float32'),
+        ('.xml', 'float16'),
+        ('.xml', 'bfloat16'),
+        ('.pt2', 'float16'),
+        ('.pt2', 'bfloat16'),
+    ],
+)
+def test_every_format_in_every_precision(checkpoint: Path, tmp_path: Path, suffix: str, precision: str):
+    """Its differences are within the tolerance of the precision, and it says what it is."""
+    out = tmp_path / f'tiny{suffix}'
+    try:
+        check_target(out, precision)
+    except UserError as error:  # no openvino, or no bfloat16 in this processor
+        pytest.skip(str(error))
+    differences = export(Request(tiny_config(), checkpoint, out, precision=precision), lambda text: None)
+    assert len(differences) == 9
+    assert refusal(differences, precision) is None
+    metadata = load_backend(out, trusted=True).metadata
+    assert metadata.precision == precision
+    assert metadata.classes == CLASSES
+    assert {path.suffix for path in tmp_path.iterdir()} == {suffix, *(('.bin',) if suffix == '.xml' else ())}
+
+
 def test_a_file_of_other_weights_is_not_left_behind(
     monkeypatch: pytest.MonkeyPatch, exported: Path, checkpoint: Path, tmp_path: Path
 ):

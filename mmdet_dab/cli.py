@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import errno
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -110,6 +111,11 @@ def _readable_errors() -> Iterator[None]:
         if isinstance(error, BrokenPipeError) or error.errno is None:
             raise
         raise UserError(_of_the_system(error)) from error
+    except AssertionError as error:  # mmcv's of an image, also from the worker that loads it
+        image = re.search(r'failed to load image: (.+)', str(error))
+        if image is None:
+            raise
+        raise UserError(f'{image[1]}: not an image, or a damaged one. Copy it again, or leave it out') from error
     except MemoryError as error:
         raise UserError(f'the memory is full ({error or "no room for more"}): {LESS_MEMORY}') from error
     except RuntimeError as error:  # torch's for a full memory

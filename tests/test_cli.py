@@ -77,6 +77,7 @@ def fail_with(error: BaseException) -> None:
     ('error', 'code', 'words'),
     [
         (UserError('x.py: wrong'), 2, ['x.py: wrong']),
+        (AssertionError('Caught in worker 0.\nOriginal: failed to load image: a/b.png\n'), 2, ['a/b.png: ']),
         (InstallError('no mmcv'), 2, ['no mmcv']),
         (TrainingError('iteration 3'), 1, ['iteration 3']),
         (URLError('refused'), 2, ['refused', 'model.backbone.init_cfg=None']),

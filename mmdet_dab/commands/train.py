@@ -79,12 +79,12 @@ def run(args: argparse.Namespace) -> None:
     if args.check_only:
         say('config, data and checkpoint can be used')
         return
-    from mmdet_dab.data.checks.damaged import damaged_images_named
+    from mmdet_dab.data.checks.damaged import damaged_images_named, datasets_of
 
     with launch.training_lock(cfg):
         runner = launch.build_runner(cfg, args.launcher)
         start = time.time()
-        with config_blamed(cfg), damaged_images_named(runner), launch.failures_named(runner):
+        with config_blamed(cfg), damaged_images_named(datasets_of(runner)), launch.failures_named(runner):
             runner.train()
     report(runner, args, time.time() - start)
 

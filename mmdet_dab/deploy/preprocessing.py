@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmdet_dab.data.encoded import damage_in
 from mmdet_dab.deploy.metadata import Metadata
 from mmdet_dab.errors import DataError
 from mmdet_dab.regular_files import check_file
@@ -46,6 +47,9 @@ def read_image(path: str | Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DataError(f'{path}: cannot be read ({error.strerror}).') from error
+    damage = damage_in(data)
+    if damage:
+        raise DataError(f'{path} {damage}: copy it again.')
     image = _decode(data)
     if image is None:
         raise DataError(f'{path}: not an image, or a damaged one.')

@@ -253,4 +253,4 @@ def _filled(data: str) -> str:
 
 @cache
 def _file(name: str) -> str:
-    return resources.files('mmdet_dab.explain').joinpath('page', name).read_text(encoding='utf-8')
+    return resources.files('mmdet_dab.explain').joinpath('page').joinpath(name).read_text(encoding='utf-8')

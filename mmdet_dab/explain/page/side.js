@@ -344,7 +344,8 @@ class Side {
     const head = state.head < 0 ? `the mean of its ${this.model.heads} heads` : `its head ${state.head + 1}`;
     const by = {
       both: this.model.kind === 'split' ? ', by content and position together' : '',
-      content: ', by content alone: what it looks for',
+      content: ', by content alone: what it looks for'
+        + (this.model.mixed.includes(this.layer) ? ' (to which this layer adds a learned position)' : ''),
       position: ', by position alone: where it looks',
     }[this.part];
     const start = `Layer ${this.layer + 1} of ${this.model.layers}: `;
@@ -455,9 +456,13 @@ class Side {
     const over = Math.max(labels.at(-1).y - 122, 0);
     for (const { label, i, y: place } of labels) {
       const points = Array.from({ length: last + 1 }, (_, layer) => `${x(layer)},${y(at(layer, label))}`).join(' ');
-      parts.push(drawing('polyline', { points, fill: 'none', stroke: LINES[i], 'stroke-width': 2.2, 'stroke-dasharray': DASHES[i] }));
+      const line = drawing('polyline', { points, fill: 'none', 'stroke-width': 2.2, 'stroke-dasharray': DASHES[i] });
+      line.style.stroke = LINES[i];
+      parts.push(line);
       for (let layer = 0; layer <= last; layer++) {
-        parts.push(drawing('circle', { cx: x(layer), cy: y(at(layer, label)), r: 2.6, fill: LINES[i] }));
+        const dot = drawing('circle', { cx: x(layer), cy: y(at(layer, label)), r: 2.6 });
+        dot.style.fill = LINES[i];
+        parts.push(dot);
       }
       const text = drawing('text', { x: 230, y: place - over + 4 }, shortened(model.classes[label], 15));
       text.style.fill = LINES[i];

@@ -277,9 +277,17 @@ def renamed(exported: Path, tmp_path: Path) -> Path:
     return tmp_path / 'renamed.onnx'
 
 
+@pytest.fixture
+def renamed_checkpoint(checkpoint: Path, tmp_path: Path) -> Path:
+    """The same of the checkpoint."""
+    content = torch.load(checkpoint, weights_only=True) | dict(meta=dict(dataset_meta=dict(classes=TASK_CLASSES)))
+    torch.save(content, tmp_path / 'renamed.pth')
+    return tmp_path / 'renamed.pth'
+
+
 @pytest.mark.parametrize('batch', [1, 2, 8])
 def test_what_ships_is_evaluated_as_the_detector_is(
-    pictures_of_several_sizes: Task, renamed: Path, checkpoint: Path, tmp_path: Path, batch: int
+    pictures_of_several_sizes: Task, renamed: Path, renamed_checkpoint: Path, tmp_path: Path, batch: int
 ):
     """All predictions of the ordinary test loop are the same at every batch size, and so is every AP of them.
 
@@ -287,7 +295,7 @@ def test_what_ships_is_evaluated_as_the_detector_is(
     """
     task = pictures_of_several_sizes
     options = ('--work-dir', tmp_path / 'tested', *task.options, f'test_dataloader.batch_size={batch}')
-    call('test', task.config, checkpoint, '--out', tmp_path / 'eager.pkl', *options)
+    call('test', task.config, renamed_checkpoint, '--out', tmp_path / 'eager.pkl', *options)
     call('test', task.config, '--model', renamed, '--out', tmp_path / 'file.pkl', *options)
     eager, found = (mmengine.load(tmp_path / f'{name}.pkl') for name in ('eager', 'file'))
     assert len(eager) == len(found) == 6

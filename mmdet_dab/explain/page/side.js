@@ -297,8 +297,8 @@ class Side {
     }
     // Where the anchor has been, then where it is and what is answered.
     for (let layer = 0; layer < this.layer; layer++) {
-      context.globalAlpha = 0.6;
-      frame(anchorOf(this.run, layer, this.query), COLOURS.anchor, 0.8);
+      context.globalAlpha = 0.75;
+      frame(anchorOf(this.run, layer, this.query), COLOURS.anchor, 1.3);
       context.globalAlpha = 1;
     }
     const own = this.own;

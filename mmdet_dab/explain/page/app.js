@@ -201,9 +201,8 @@ function show(image) {
 
 function update() {
   for (const side of sides) side.update();
-  $('legend').textContent = sides.length > 1
-    ? sides.map((side) => `${side.model.name}: ${side.sentence()}`).join(' ')
-    : sides[0].sentence();
+  $('legend').textContent = chosenSide().sentence();
+  $('legend').classList.toggle('unseen', sides.length > 1); // each side has its own then
   $('layer').textContent = `layer ${state.layer + 1} of ${mostLayers()}`;
   $('back').disabled = state.layer === 0;
   $('forth').disabled = state.layer === mostLayers() - 1;

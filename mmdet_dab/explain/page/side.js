@@ -26,7 +26,8 @@ class Side {
     const name = element('h2', { textContent: model.name });
     this.where = element('small');
     name.append(' ', this.where);
-    this.root = element('article', { className: 'side' }, name, element('div', { className: 'body' }, stage, info));
+    this.caption = element('p', { className: 'caption' });
+    this.root = element('article', { className: 'side' }, name, this.caption, element('div', { className: 'body' }, stage, info));
     this.canvas.addEventListener('click', (event) => this.click(event));
     this.drawBar();
     new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
@@ -307,10 +308,12 @@ class Side {
     const between = moment === null || own ? anchor : anchor.map((value, i) => value + (after[i] - value) * moment);
     if (!own) {
       frame(after, COLOURS.query, 2.2);
+    }
+    frame(between, COLOURS.anchor, 2, [5, 4]);
+    if (!own) {
       const { name, score } = this.answer(this.query, this.layer);
       tag(after, `${shortened(name)} ${score.toFixed(2)}`, COLOURS.query);
     }
-    frame(between, COLOURS.anchor, 2, [5, 4]);
     const cell = this.cell();
     if (cell && state.mode === 'cell') {
       const looking = this.looking().slice(0, 5);
@@ -378,6 +381,8 @@ class Side {
     this.draw();
     const seen = this.sentence();
     this.canvas.setAttribute('aria-label', seen);
+    this.caption.hidden = sides.length < 2;
+    this.caption.textContent = seen;
     const keys = [['anchor', 'anchor', 'dashed'], ['query', 'answer', 'solid'], ['other', 'other queries', 'solid']];
     if (state.truth && page.images[state.image].objects) keys.push(['truth', 'ground truth', 'solid']);
     const boxes = keys.map(([key, text, style]) => {

@@ -37,8 +37,20 @@ class Side {
   get row() { return Math.min(this.rows[state.image], this.run.queries.length - 1); }
   get query() { return this.run.queries[this.row]; }
   get layer() { return Math.min(state.layer, this.model.layers - 1); }
-  get own() { return this.run.formula ? state.own : null; }
+  get own() { return this.run.formula && state.own ? this.asked() : null; }
   get attention() { return this.run.attention[this.layer]; }
+
+  // What the sliders ask of this detector; where they say nothing, what is its own.
+  asked() {
+    const { anchor, temperature, cellTemperature, modulated } = state.own ?? {};
+    const its = Array.from(anchorOf(this.run, this.layer, this.query));
+    return {
+      anchor: its.map((value, i) => (Number.isNaN(value) ? value : (anchor?.[i] ?? value))),
+      temperature: temperature ?? this.model.formula.temperature,
+      cellTemperature: cellTemperature ?? this.model.formula.cellTemperature,
+      modulated: modulated ?? true,
+    };
+  }
 
   // What the query is called by its answer of a layer.
   answer(query, layer = this.model.layers - 1) {
@@ -303,12 +315,10 @@ class Side {
       context.globalAlpha = 1;
     }
     const own = this.own;
-    const anchor = own ? [...own.anchor, NaN, NaN].slice(0, 4) : anchorOf(this.run, this.layer, this.query);
+    const anchor = own ? own.anchor : anchorOf(this.run, this.layer, this.query);
     const after = boxOf(this.run, this.layer, this.query);
     const between = moment === null || own ? anchor : anchor.map((value, i) => value + (after[i] - value) * moment);
-    if (!own) {
-      frame(after, COLOURS.query, 2.2);
-    }
+    if (!own) frame(after, COLOURS.query, 2.2);
     frame(between, COLOURS.anchor, 2, [5, 4]);
     if (!own) {
       const { name, score } = this.answer(this.query, this.layer);

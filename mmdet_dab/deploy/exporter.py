@@ -170,16 +170,23 @@ def to_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
                 exported, opset_version=OPSET, output_names=['scores', 'labels', 'boxes'], verbose=False
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        found = re.search(
-            r"OpOverload\(op='([^']+)'|No ONNX function found for <?([\w.:]+)", str(error.__cause__ or error)
-        )
-        operation = next(filter(None, found.groups()), '') if found else ''
+        operation = failed_operation(error)
         raise ConfigError(
             f'{part_with(exported, operation)} cannot be exported to ONNX, which has no operation for '
             f'{operation or "it"}. Exchange the part, or write a .pt2 file.'
         ) from error
     program.model.metadata_props[KEY] = metadata.to_json()
     program.save(str(path))
+
+
+def failed_operation(error: BaseException | None) -> str:
+    """The operation that torch's exporter names in an error or in its causes, or ''."""
+    while error is not None:
+        found = re.search(r"target=torch\.ops\.([\w.]+)|op='([\w.]+)'", str(error))
+        if found:
+            return found[1] or found[2]
+        error = error.__cause__
+    return ''
 
 
 def halve_weights(path: Path) -> None:
@@ -192,8 +199,10 @@ def halve_weights(path: Path) -> None:
     for tensor in model.graph.initializer:
         if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < HALVED_FROM:
             continue
-        name = tensor.name
-        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16)))
+        name, values = tensor.name, onnx.numpy_helper.to_array(tensor)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16)))
         tensor.name = f'{name}_float16'
         casts.append(onnx.helper.make_node('Cast', [tensor.name], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
@@ -269,9 +278,9 @@ def program_of(model: ComposedDETR, request: Request, metadata: Metadata) -> nn.
         optimize_for_inference(model, getattr(torch, request.precision))
     else:
         model.backbone, model.neck = fuse_conv_bn(model.backbone), fuse_conv_bn(model.neck)
-    program: nn.Module = DetectionProgram(model)
+    program = DetectionProgram(model)
     if request.input == 'uint8':
-        program = UnnormalisedProgram(program, metadata.mean, metadata.std)
+        return UnnormalisedProgram(program, metadata.mean, metadata.std).eval()
     return program.eval()
 
 

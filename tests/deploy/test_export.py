@@ -163,6 +163,34 @@ def test_a_file_of_torch_that_takes_pixels(checkpoint: Path, tmp_path: Path, exp
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('suffix', 'precision'),
+    [
+        ('.onnx', 'float16'),
+        ('.xml', 'float32'),
+        ('.xml', 'float16'),
+        ('.xml', 'bfloat16'),
+        ('.pt2', 'float16'),
+        ('.pt2', 'bfloat16'),
+    ],
+)
+def test_every_format_in_every_precision(checkpoint: Path, tmp_path: Path, suffix: str, precision: str):
+    """Its differences are within the tolerance of the precision, and it says what it is."""
+    out = tmp_path / f'tiny{suffix}'
+    try:
+        check_target(out, precision)
+    except UserError as error:  # no openvino, or no bfloat16 in this processor
+        pytest.skip(str(error))
+    differences = export(Request(tiny_config(), checkpoint, out, precision=precision), lambda text: None)
+    assert len(differences) == 9
+    assert refusal(differences, precision) is None
+    metadata = load_backend(out, trusted=True).metadata
+    assert metadata.precision == precision
+    assert metadata.classes == CLASSES
+    assert {path.suffix for path in tmp_path.iterdir()} == {suffix, *(('.bin',) if suffix == '.xml' else ())}
+
+
 def test_a_file_of_other_weights_is_not_left_behind(
     monkeypatch: pytest.MonkeyPatch, exported: Path, checkpoint: Path, tmp_path: Path
 ):
@@ -249,9 +277,17 @@ def renamed(exported: Path, tmp_path: Path) -> Path:
     return tmp_path / 'renamed.onnx'
 
 
+@pytest.fixture
+def renamed_checkpoint(checkpoint: Path, tmp_path: Path) -> Path:
+    """The same of the checkpoint."""
+    content = torch.load(checkpoint, weights_only=True) | dict(meta=dict(dataset_meta=dict(classes=TASK_CLASSES)))
+    torch.save(content, tmp_path / 'renamed.pth')
+    return tmp_path / 'renamed.pth'
+
+
 @pytest.mark.parametrize('batch', [1, 2, 8])
 def test_what_ships_is_evaluated_as_the_detector_is(
-    pictures_of_several_sizes: Task, renamed: Path, checkpoint: Path, tmp_path: Path, batch: int
+    pictures_of_several_sizes: Task, renamed: Path, renamed_checkpoint: Path, tmp_path: Path, batch: int
 ):
     """All predictions of the ordinary test loop are the same at every batch size, and so is every AP of them.
 
@@ -259,7 +295,7 @@ def test_what_ships_is_evaluated_as_the_detector_is(
     """
     task = pictures_of_several_sizes
     options = ('--work-dir', tmp_path / 'tested', *task.options, f'test_dataloader.batch_size={batch}')
-    call('test', task.config, checkpoint, '--out', tmp_path / 'eager.pkl', *options)
+    call('test', task.config, renamed_checkpoint, '--out', tmp_path / 'eager.pkl', *options)
     call('test', task.config, '--model', renamed, '--out', tmp_path / 'file.pkl', *options)
     eager, found = (mmengine.load(tmp_path / f'{name}.pkl') for name in ('eager', 'file'))
     assert len(eager) == len(found) == 6

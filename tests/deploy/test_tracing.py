@@ -65,7 +65,9 @@ def test_swin_computes_the_same_in_its_exportable_form(size: tuple[int, int]):
     """Windows of 7 and shifts of 3, at sizes that fill windows and sizes that do not."""
     torch.manual_seed(0)
     arguments = dict(embed_dims=8, depths=(2, 2, 2, 1), num_heads=(1, 2, 2, 4), drop_path_rate=0.0)
-    theirs, ours = SwinTransformer(**arguments).eval(), SwinTransformer(**arguments).eval()
+    theirs, ours = SwinTransformer(**arguments), SwinTransformer(**arguments)
+    theirs.eval()
+    ours.eval()
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.normal_(std=0.3)

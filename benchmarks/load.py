@@ -1,4 +1,4 @@
-"""What grows under load: ``python -m benchmarks.load soak`` and ``python -m benchmarks.load sizes``.
+"""What grows under load: ``python -m benchmarks.load soak`` and ``… sizes``.
 
 ``soak`` trains for thousands of steps, in one process and in two, and predicts on thousands of
 images of varying size: memory and open files must stay what they were after the warm-up. ``sizes``
@@ -120,6 +120,7 @@ def train(rank: int, processes: int, steps: int, port: int, folder: Path) -> Non
     config = config_of(Variant('iter', 0, processes), folder)
     every = max(steps // 10, 1)
     config.train_cfg = dict(type='mmdet_dab.ResumableIterLoop', max_iters=steps, val_interval=every)
+    config.train_dataloader.batch_size = 2 // processes
     config.default_hooks.checkpoint.interval = every
     config.custom_hooks = [
         *(hook for hook in config.custom_hooks if 'StageHook' not in hook['type']),
@@ -173,30 +174,32 @@ def forked(works: Sequence[Callable[[], object]], log: Path) -> list[int]:
     return wait(pids)
 
 
-def soak(steps: int, predictions: int, folder: Path) -> list[dict[str, Any]]:
+#: Parts of a soak: how many processes work, and whether they train.
+PARTS = {'one': (1, True), 'two': (2, True), 'predictions': (1, False)}
+
+
+def soak(steps: int, predictions: int, folder: Path, parts: Sequence[str] = tuple(PARTS)) -> list[dict[str, Any]]:
     """Train and predict; a row for every process."""
-    port = free_port()
-    kinds: dict[str, list[Callable[[Path], object]]] = {
-        f'{steps:,} steps, one process': [lambda at: train(0, 1, steps, 0, at)],
-        f'{steps:,} steps, two processes': [
-            lambda at, rank=rank: train(rank, 2, steps, port, at)  # type: ignore[misc]
-            for rank in range(2)
-        ],
-        f'{predictions:,} predictions': [lambda at: predict(predictions, at)],
-    }
     rows = []
-    for number, (name, works) in enumerate(kinds.items()):
-        at = folder / f'soak_{number}'
+    for part in parts:
+        processes, trains = PARTS[part]
+        at = folder / f'soak_{part}'
         at.mkdir(parents=True)
+        port = free_port()
+        if trains:
+            what = f'{steps:,} steps, {part} process{"es" if processes > 1 else ""}'
+            works = [partial(train, rank, processes, steps, port, at) for rank in range(processes)]
+        else:
+            what, works = f'{predictions:,} predictions', [partial(predict, predictions, at)]
         began = time.monotonic()
-        codes = forked([partial(work, at) for work in works], at / 'output.txt')
+        codes = forked(works, at / 'output.txt')
         if any(codes):
-            raise RuntimeError(f'{name}: exit codes {codes}, see {at}/output.error')
-        for rank in range(len(works)):
+            raise RuntimeError(f'{what}: exit codes {codes}, see {at}/output.error')
+        for rank in range(processes):
             samples = [Sample(**one) for one in json.loads((at / f'samples_{rank}.json').read_text())]
             rows.append(
                 dict(
-                    what=name,
+                    what=what,
                     process=rank,
                     seconds=round(time.monotonic() - began),
                     megabytes=round(samples[-1].megabytes),
@@ -489,6 +492,13 @@ def sizes(share: float, names: Sequence[str] | None, folder: Path) -> list[dict[
     return rows
 
 
+def save(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows, in place of those of the same kind; a long run can be made in parts."""
+    new = {row['what'] for row in rows}
+    old = json.loads(path.read_text()) if path.is_file() else []
+    write(path, [*(row for row in old if row['what'] not in new), *rows])
+
+
 def main() -> int:
     """Run; the exit code of a soak is 1 where something grows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -496,13 +506,17 @@ def main() -> int:
     parser.add_argument('--steps', type=int, default=5000)
     parser.add_argument('--predictions', type=int, default=2000)
     parser.add_argument('--share', type=float, default=1.0, help='of the numbers of sizes, to try it')
-    parser.add_argument('--only', nargs='+', metavar='CASE', help='of sizes: names of functions')
+    names = [*PARTS, *(case.prepare.__name__ for case in CASES)]
+    parser.add_argument('--only', nargs='+', choices=names, metavar='NAME', help=', '.join(names))
     parser.add_argument('--save', action='store_true', help=f'write to {RESULTS.relative_to(ROOT)}')
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix='load-'))
-    rows = soak(args.steps, args.predictions, folder) if args.what == 'soak' else sizes(args.share, args.only, folder)
+    if args.what == 'soak':
+        rows = soak(args.steps, args.predictions, folder, args.only or tuple(PARTS))
+    else:
+        rows = sizes(args.share, args.only, folder)
     if args.save:
-        write(RESULTS / f'{args.what}.json', rows)
+        save(RESULTS / f'{args.what}.json', rows)
     shutil.rmtree(folder)
     grows = [row for row in rows if row.get('growth', 0) > ALLOWED or row.get('more_files', 0) > 0]
     for row in grows:

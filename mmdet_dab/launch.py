@@ -18,7 +18,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmdet_dab.config import cannot_be_built
+from mmdet_dab.config import cannot_be_built, walk
 from mmdet_dab.console import rank
 from mmdet_dab.engine.files import latest_checkpoint as find_latest
 from mmdet_dab.engine.lock import work_dir_lock
@@ -152,6 +152,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     if launcher != 'none':
         _prepare_processes(cfg)
     _settle_workers(cfg)
+    _let_mlflow_write_files(cfg)
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     except (UserError, OSError, ImportError, MemoryError):
@@ -172,6 +173,15 @@ def _settle_workers(cfg: Config) -> None:
         if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
+
+
+def _let_mlflow_write_files(cfg: Config) -> None:
+    """MMEngine's backend has MLflow write files where no server is named; MLflow 3 wants to be told
+    that this is meant.
+    """
+    for _, node in walk(cfg.get('visualizer'), 'visualizer'):
+        if str(node.get('type')).endswith('MLflowVisBackend') and not node.get('tracking_uri'):
+            os.environ.setdefault('MLFLOW_ALLOW_FILE_STORE', 'true')
 
 
 def _prepare_processes(cfg: Config) -> None:

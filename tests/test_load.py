@@ -36,8 +36,8 @@ def calls(work: Callable[[], object]) -> int:
         (load.many_annotations, 400),
         (load.lines_of_yolo, 400),
         (load.lines_of_voc, 1600),
-        (load.many_images_new_data, 100),
-        (load.many_classes, 60),
+        pytest.param(load.many_images_new_data, 60, marks=pytest.mark.slow),
+        pytest.param(load.many_classes, 40, marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, '__name__', value),
 )

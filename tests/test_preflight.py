@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mmengine.config import Config
 
+from mmdet_dab import launch
 from mmdet_dab.errors import InstallError
 from mmdet_dab.preflight import BACKENDS, check_backends
 from tests.helpers.commands import Commands
@@ -54,3 +56,15 @@ def test_train_says_so_before_anything_heavy_is_imported(
     command: Any = Commands(monkeypatch, capfd)
     assert 'pip install wandb' in command.error('train', file)
     assert 'loading PyTorch' not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(('server', 'allowed'), [(None, 'true'), ('http://localhost:5000', None)])
+def test_mlflow_may_write_files_where_no_server_is_named(
+    server: str | None, allowed: str | None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', '')  # so that what is set is undone
+    monkeypatch.delenv('MLFLOW_ALLOW_FILE_STORE')
+    cfg = config('LocalVisBackend', 'MLflowVisBackend')
+    cfg.visualizer.vis_backends[1].tracking_uri = server
+    launch._let_mlflow_write_files(cfg)
+    assert os.environ.get('MLFLOW_ALLOW_FILE_STORE') == allowed

@@ -104,7 +104,7 @@ def test_zero_images_and_an_empty_batch_are_refused(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()
-    for arguments in (['empty'], ['gone.png'], ['.', '--batch-size', '0']):
+    for arguments in (['empty'], ['gone.png'], ['.', '--batch-size', '0'], ['.', '--threads', '0']):
         assert cli.main(['run', str(model), *arguments]) == 2
         said = capfd.readouterr().err.splitlines()
         assert len(said) == 1

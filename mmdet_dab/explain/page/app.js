@@ -223,6 +223,7 @@ function build() {
   sides = page.models.map((model, index) => new Side(model, index));
   $('sides').replaceChildren(...sides.map((side) => side.root));
   $('sides').classList.toggle('two', sides.length > 1);
+  if (sides.length === 1) sides[0].canvas.parentElement.append($('whatif'));
   $('images').append(...page.images.map((image, i) => {
     const button = element('button', { title: image.name },
       element('img', { src: image.jpeg, alt: '' }), element('span', { textContent: image.name }));

@@ -52,11 +52,11 @@ class Side {
 
   // Weights of the chosen query over the cells, or null where attention is at points.
   map() {
-    if (!this.attention || this.model.kind === 'points') return null;
+    if (!this.attention || this.attention.points) return null;
     return weightsOf(this, this.layer, this.row, this.part, state.head, this.own);
   }
 
-  get part() { return this.model.kind === 'split' ? state.part : PARTS.both; }
+  get part() { return this.attention?.content ? state.part : PARTS.both; }
 
   choose(row, others = true) {
     this.rows[state.image] = row;
@@ -195,7 +195,7 @@ class Side {
   }
 
   drawMap(context, width, height) {
-    if (this.model.kind === 'points') {
+    if (this.attention?.points) {
       this.drawPoints(context, width, height);
       return;
     }
@@ -221,7 +221,6 @@ class Side {
   }
 
   drawPoints(context, width, height) {
-    if (!this.attention) return;
     const found = pointsOf(this, this.layer, this.row, state.head);
     const most = found.reduce((one, { weight }) => Math.max(one, weight), 0);
     const unit = width / 90;
@@ -298,8 +297,8 @@ class Side {
     }
     // Where the anchor has been, then where it is and what is answered.
     for (let layer = 0; layer < this.layer; layer++) {
-      context.globalAlpha = 0.6;
-      frame(anchorOf(this.run, layer, this.query), COLOURS.anchor, 0.8);
+      context.globalAlpha = 0.75;
+      frame(anchorOf(this.run, layer, this.query), COLOURS.anchor, 1.3);
       context.globalAlpha = 1;
     }
     const own = this.own;
@@ -343,14 +342,15 @@ class Side {
     const who = `query ${this.query} (${name} ${score.toFixed(2)})`;
     const head = state.head < 0 ? `the mean of its ${this.model.heads} heads` : `its head ${state.head + 1}`;
     const by = {
-      both: this.model.kind === 'split' ? ', by content and position together' : '',
-      content: ', by content alone: what it looks for',
+      both: this.attention?.content ? ', by content and position together' : '',
+      content: ', by content alone: what it looks for'
+        + (this.model.mixed.includes(this.layer) ? ' (to which this layer adds a learned position)' : ''),
       position: ', by position alone: where it looks',
     }[this.part];
     const start = `Layer ${this.layer + 1} of ${this.model.layers}: `;
     const what = !this.attention
       ? `${who}; the attention of this layer cannot be recorded`
-      : this.model.kind === 'points'
+      : this.attention.points
         ? `the dots are the points that ${who} samples with ${head}; large and yellow ones count most`
         : `yellow cells are those that ${who} weighs most with ${head}${by}`;
     const anchor = Number.isNaN(anchorOf(this.run, this.layer, this.query)[0])
@@ -455,9 +455,13 @@ class Side {
     const over = Math.max(labels.at(-1).y - 122, 0);
     for (const { label, i, y: place } of labels) {
       const points = Array.from({ length: last + 1 }, (_, layer) => `${x(layer)},${y(at(layer, label))}`).join(' ');
-      parts.push(drawing('polyline', { points, fill: 'none', stroke: LINES[i], 'stroke-width': 2.2, 'stroke-dasharray': DASHES[i] }));
+      const line = drawing('polyline', { points, fill: 'none', 'stroke-width': 2.2, 'stroke-dasharray': DASHES[i] });
+      line.style.stroke = LINES[i];
+      parts.push(line);
       for (let layer = 0; layer <= last; layer++) {
-        parts.push(drawing('circle', { cx: x(layer), cy: y(at(layer, label)), r: 2.6, fill: LINES[i] }));
+        const dot = drawing('circle', { cx: x(layer), cy: y(at(layer, label)), r: 2.6 });
+        dot.style.fill = LINES[i];
+        parts.push(dot);
       }
       const text = drawing('text', { x: 230, y: place - over + 4 }, shortened(model.classes[label], 15));
       text.style.fill = LINES[i];

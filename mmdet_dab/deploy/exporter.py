@@ -57,7 +57,7 @@ class UnnormalisedProgram(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, program: DetectionProgram, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, program: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.program = program
         self.register_buffer('mean', torch.tensor(mean)[:, None, None])

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import errno
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -21,6 +22,7 @@ from urllib.error import URLError
 
 from mmdet_dab import commands
 from mmdet_dab.compat import install_error
+from mmdet_dab.console import complain, rank
 from mmdet_dab.errors import TrainingError, UserError
 from mmdet_dab.regular_files import MOST_PIXELS
 from mmdet_dab.version import __version__
@@ -76,7 +78,7 @@ def run(work: Callable[[], object]) -> int:
         return _fail(error, 2)
     except TrainingError as error:
         # All processes stop, and one of them says so. The input was usable: another exit code.
-        return _fail(error, 1, silent=os.environ.get('RANK', '0') != '0')
+        return _fail(error, 1, silent=rank() != 0)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
@@ -109,6 +111,11 @@ def _readable_errors() -> Iterator[None]:
         if isinstance(error, BrokenPipeError) or error.errno is None:
             raise
         raise UserError(_of_the_system(error)) from error
+    except AssertionError as error:  # mmcv's of an image, also from the worker that loads it
+        image = re.search(r'failed to load image: (.+)', str(error))
+        if image is None:
+            raise
+        raise UserError(f'{image[1]}: not an image, or a damaged one. Copy it again, or leave it out') from error
     except MemoryError as error:
         raise UserError(f'the memory is full ({error or "no room for more"}): {LESS_MEMORY}') from error
     except RuntimeError as error:  # torch's for a full memory
@@ -182,7 +189,7 @@ def _fail(error: Exception, code: int, silent: bool = False) -> int:
     if os.environ.get(TRACEBACK):
         raise error
     if not silent:
-        print(f'error: {error}', file=sys.stderr)
+        complain(f'error: {error}')
     return code
 
 

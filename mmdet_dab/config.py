@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mmdet_dab import compat
 from mmdet_dab.config_files import CONFIGS, config_names, find_config
 from mmdet_dab.console import say
-from mmdet_dab.errors import ConfigError, InstallError, TrainingError, UserError, shown
+from mmdet_dab.errors import CheckpointError, ConfigError, InstallError, TrainingError, UserError, shown
 from mmdet_dab.overrides import read_with_overrides, walk
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ __all__ = [
     'build',
     'build_detector',
     'cannot_be_built',
+    'class_names',
+    'class_rows',
     'config_blamed',
     'config_names',
     'draft_config',
@@ -262,19 +264,37 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
     """
     cfg: Any = load_config(config) if isinstance(config, str | Path) else copy.deepcopy(config)
     model: Any = build_detector(cfg)
-    model.dataset_meta = _class_names(cfg, {})
+    model.dataset_meta = class_names(cfg, {}, None)
     if weights is not None:
         from mmdet_dab.checkpoints import load_weights
 
-        model.dataset_meta = _class_names(cfg, load_weights(model, weights, model.dataset_meta.get('classes')))
+        stored = load_weights(model, weights, model.dataset_meta.get('classes'))
+        try:
+            model.dataset_meta = class_names(cfg, stored, class_rows(model))
+        except CheckpointError as error:
+            raise CheckpointError(f'checkpoint {weights}: {error}') from error
     read_arrays_or_files(cfg)
     model.cfg = cfg
     return model.to(device)
 
 
-def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
+def class_rows(model: Any) -> int | None:
+    """How many classes a detector tells apart; None where its head does not say."""
+    return getattr(getattr(model, 'bbox_head', None), 'num_classes', None)
+
+
+def class_names(cfg: Config, stored: Mapping[str, Any], rows: int | None) -> dict[str, Any]:
     """Names and colours of the classes: the checkpoint's, else the config's, else those of the
     dataset's class.
+
+    Args:
+        cfg: of the detector.
+        stored: what the checkpoint says of its dataset; may be empty.
+        rows: how many classes the detector tells apart; None: unknown.
+
+    Raises:
+        CheckpointError: names are stored for another number of classes, and the config has no
+            others.
     """
     from mmdet.registry import DATASETS
 
@@ -282,8 +302,20 @@ def _class_names(cfg: Config, stored: Mapping[str, Any]) -> dict[str, Any]:
     while 'dataset' in dataset:  # wrapped, such as by RepeatDataset
         dataset = dataset['dataset']
     known = DATASETS.get(dataset['type']) if 'type' in dataset else None
-    names = {**getattr(known, 'METAINFO', {}), **(cfg.get('metainfo') or {}), **(dataset.get('metainfo') or {})}
-    return {**names, **stored, 'palette': stored.get('palette') or names.get('palette') or 'random'}
+    configured = {**getattr(known, 'METAINFO', {}), **(cfg.get('metainfo') or {}), **(dataset.get('metainfo') or {})}
+    names = {**configured, **stored}
+    number = len(names.get('classes') or ())
+    if rows is not None and number != rows:
+        if len(configured.get('classes') or ()) != rows:
+            raise CheckpointError(
+                f'it and config {cfg.filename} name {number} classes, and the detector tells {rows} apart: '
+                'write all of them as metainfo=dict(classes=(...)) of test_dataloader.dataset'
+            )
+        names = configured
+    palette = stored.get('palette') or names.get('palette') or 'random'
+    if not isinstance(palette, str) and len(palette) < len(names.get('classes') or ()):
+        palette = 'random'
+    return {**names, 'palette': palette}
 
 
 def read_arrays_or_files(cfg: Config) -> None:

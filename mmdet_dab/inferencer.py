@@ -15,10 +15,11 @@ from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
-from torch import nn
 
 from mmdet_dab.checkpoints import match_weights
+from mmdet_dab.config import class_names, class_rows
 from mmdet_dab.deploy.detections import Detections
+from mmdet_dab.engine.trust import named
 
 #: What mmengine and mmdet warn of where nothing is wrong.
 HARMLESS = (
@@ -39,6 +40,7 @@ class FileInferencer(DetInferencer):
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
+        self._source = checkpoint
         with quiet():
             super().__init__(cfg, checkpoint, device=device, show_progress=False)
 
@@ -52,7 +54,7 @@ class FileInferencer(DetInferencer):
         """(r, g, b) in 0..255 of each class."""
         palette = self.model.dataset_meta['palette']
         colours = palette if isinstance(palette, str) else list(palette)
-        return [tuple(map(int, colour)) for colour in get_palette(colours, len(self.classes))]
+        return [(int(red), int(green), int(blue)) for red, green, blue in get_palette(colours, len(self.classes))]
 
     def batch(self, images: Sequence[np.ndarray], threshold: float | None = None) -> list[Detections]:
         """Detect in images as one batch.
@@ -77,11 +79,20 @@ class FileInferencer(DetInferencer):
         names = tuple(self.classes[label] for label in found.labels)
         return Detections(found.bboxes, found.scores, found.labels, names)
 
-    def _load_weights_to_model(self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
-        """As mmdet does, but weights of another model are refused, and wrapped ones found."""
+    def _load_weights_to_model(self, model: Any, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
+        """As mmdet does, but weights of another model are refused, wrapped ones found, and names
+        are those of as many classes as the detector has.
+        """
+        stored: dict[str, Any] = {}
         if checkpoint is not None:
-            checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
+            with named(self._source):
+                checkpoint = {**checkpoint, 'state_dict': match_weights(model, checkpoint, whole=True)}
+            stored = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
         super()._load_weights_to_model(model, checkpoint, cfg)
+        with named(self._source):
+            # mmdet 3.0 wrote CLASSES
+            lower = {key.lower(): value for key, value in stored.items()}
+            model.dataset_meta = class_names(cfg, lower, class_rows(model))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmdet_dab.config import cannot_be_built
+from mmdet_dab.console import rank
 from mmdet_dab.engine.files import latest_checkpoint as find_latest
 from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.errors import ConfigError, UserError
-from mmdet_dab.hooks import ResumeHook
+from mmdet_dab.hooks import ProcessWatchHook, ResumeHook
+from mmdet_dab.slurm import as_torchrun
 
 #: How log records begin that fill hundreds of lines, or that warn of nothing: they stay in the log
 #: file.
@@ -58,8 +61,7 @@ def is_first_process() -> bool:
 
     Also before the others are met.
     """
-    ranks = (os.environ.get(name) for name in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'))
-    return int(next((rank for rank in ranks if rank is not None), '0')) == 0
+    return rank() == 0
 
 
 def training_lock(cfg: Config) -> contextlib.AbstractContextManager[None]:
@@ -69,6 +71,20 @@ def training_lock(cfg: Config) -> contextlib.AbstractContextManager[None]:
         UserError: on entering, where one is under way.
     """
     return work_dir_lock(cfg.work_dir) if is_first_process() else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def failures_named(runner: Runner) -> Iterator[None]:
+    """Say which process is gone where a collective fails because of it.
+
+    Raises:
+        SystemExit: with code 1, in place of the error of the collective.
+    """
+    with contextlib.ExitStack() as stack:
+        for hook in runner.hooks:
+            if isinstance(hook, ProcessWatchHook):
+                stack.enter_context(hook.naming())
+        yield
 
 
 def best_checkpoint(runner: Runner) -> str | None:
@@ -159,19 +175,26 @@ def _settle_workers(cfg: Config) -> None:
 
 
 def _prepare_processes(cfg: Config) -> None:
-    """Make processes on the CPU possible: mmengine's own start takes a CUDA device for each.
+    """Make processes of Slurm, and processes on the CPU, possible.
 
-    mmengine leaves a process group alone that is there already, and a ``device_ids`` that is set.
+    mmengine's own start takes a CUDA device for each process, and one port for all jobs of Slurm on
+    a machine. It leaves a process group alone that is there already, and a ``device_ids`` that is
+    set.
     """
+    if cfg.launcher == 'slurm':
+        os.environ.update(as_torchrun(os.environ))
+        cfg.launcher = 'pytorch'
     if torch.cuda.is_available():
-        devices, rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
-        if rank >= devices:
-            raise ConfigError(f'process {rank} of this machine has no GPU, it has {devices}: start {devices} processes')
+        devices, local_rank = torch.cuda.device_count(), int(os.environ.get('LOCAL_RANK', 0))
+        if local_rank >= devices:
+            raise ConfigError(
+                f'process {local_rank} of this machine has no GPU, it has {devices}: start {devices} processes'
+            )
         return
     if cfg.launcher != 'pytorch' or 'RANK' not in os.environ:
         raise ConfigError(
-            f'--launcher {cfg.launcher} needs GPUs here: on the CPU, start processes with tools/dist_train.sh '
-            'or tools/dist_test.sh'
+            f'--launcher {cfg.launcher} needs GPUs here: on the CPU, start processes with tools/dist_train.sh, '
+            'tools/dist_test.sh or Slurm'
         )
     cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})
     cfg.model_wrapper_cfg = {

@@ -6,12 +6,11 @@ Whether files are there is found out before torch and mmdet are imported, which 
 from __future__ import annotations
 
 import importlib.util
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmdet_dab import regular_files
+from mmdet_dab.console import complain
 from mmdet_dab.errors import CheckpointError, ConfigError, DataError, InstallError, UserError
 from mmdet_dab.overrides import walk
 
@@ -87,8 +86,8 @@ def check_annotations(cfg: Config, *splits: str) -> None:
     findings = check_config(cfg, splits)
     errors = [finding for finding in findings if finding.stops]
     for finding in findings:
-        if os.environ.get('RANK', '0') == '0' and finding not in errors[:1]:
-            print(f'{"error" if finding.stops else "warning"}: {finding}', file=sys.stderr)
+        if finding not in errors[:1]:
+            complain(f'{"error" if finding.stops else "warning"}: {finding}')
     stop_at_errors(errors)
 
 

@@ -77,6 +77,7 @@ def fail_with(error: BaseException) -> None:
     ('error', 'code', 'words'),
     [
         (UserError('x.py: wrong'), 2, ['x.py: wrong']),
+        (AssertionError('Caught in worker 0.\nOriginal: failed to load image: a/b.png\n'), 2, ['a/b.png: ']),
         (InstallError('no mmcv'), 2, ['no mmcv']),
         (TrainingError('iteration 3'), 1, ['iteration 3']),
         (URLError('refused'), 2, ['refused', 'model.backbone.init_cfg=None']),
@@ -153,7 +154,7 @@ def test_output_that_nobody_reads_is_no_error():
 
 
 def test_names_that_no_terminal_shows_are_escaped():
-    program = 'import sys; from mmdet_dab import cli; sys.exit(cli.main(["train", "x\udcff.py"]))'
+    program = 'import sys; from mmdet_dab import cli; sys.exit(cli.main(["train", "x\\udcff.py"]))'
     environment = {**os.environ, 'PYTHONIOENCODING': 'ascii'}
     command = [sys.executable, '-c', program]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)

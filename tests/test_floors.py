@@ -18,8 +18,8 @@ from tests.helpers.paths import ROOT
 #: From the lowest floor to the highest. Rooms on one floor do not import one another.
 FLOORS = (
     ('errors', 'version'),
-    ('compat', 'config_files', 'console', 'media_files', 'overrides', 'regular_files', 'released'),
-    ('mmengine_configs', 'registry'),
+    ('compat', 'config_files', 'console', 'media_files', 'overrides', 'regular_files', 'released', 'slurm'),
+    ('mmengine_configs', 'registry', 'torchrun'),
     ('arrangements', 'models'),
     ('datasets', 'engine', 'interop'),
     ('checkpoints', 'optimize'),

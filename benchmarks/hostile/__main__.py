@@ -79,10 +79,11 @@ def checkpoint_cases(task: Task, variant: checkpoints.Variant, file: Path, out: 
     if file.suffix == '.safetensors':
         by_resume = dict.fromkeys(by_resume, 'refused')
     config, images = task.config, task.folder / 'images'
+    start = ('--cfg-options', f'load_from={file}')
     only_refused = 'refused' if variant.refused_by == checkpoints.ALL else 'either'
     for tool, work, expect in (
         ('train --resume', command('train', config, '--resume', file, '--work-dir', out), by_resume),
-        ('train load_from', command('train', config, '--work-dir', out, '--cfg-options', f'load_from={file}'), expected),
+        ('train load_from', command('train', config, '--work-dir', out, *start), expected),
         ('test', command('test', config, file, '--work-dir', out), expected),
         ('infer', command('infer', task.image, config, file, '--out-dir', out), expected),
         ('convert', command('convert', file, out, '--config', config, '--to', 'huggingface'), only_refused),
@@ -120,6 +121,7 @@ def run_checkpoints(folder: Path, choice: Choice) -> Iterator[Outcome]:
             outcome = run(replace(case, harm=guarded.harm), folder / 'trial')
             yield outcome
             shutil.rmtree(folder / 'out', ignore_errors=True)
+            (folder / 'out.pt2').unlink(missing_ok=True)
         shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
 
 

@@ -46,8 +46,23 @@ NAMES = {
     'a combining mark': 'a' + '\u0301' * 200,
 }
 #: Names of image files that lead elsewhere.
-PATHS = ('../outside.png', '/etc/passwd', '../../../../etc/passwd', 'images/../0.png', 'a\0.png', '~/x.png', '', '.', '..',
-         'file:///etc/passwd', 'http://127.0.0.1:1/x.png', 's3://a/b.png', 'x' * 5000, '\ud800.png', '//0.png')  # fmt: skip
+PATHS = (
+    '../outside.png',
+    '/etc/passwd',
+    '../../../../etc/passwd',
+    'images/../0.png',
+    'a\0.png',
+    '~/x.png',
+    '',
+    '.',
+    '..',
+    'file:///etc/passwd',
+    'http://127.0.0.1:1/x.png',
+    's3://a/b.png',
+    'x' * 5000,
+    '\ud800.png',
+    '//0.png',
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +155,12 @@ def _coco(task: Task) -> Iterator[OddData]:
         'a pickle': b'\x80\x04cposix\nsystem\n(S"true"\ntR.',
         'NaN as JSON has it not': sound.replace(b'20, 20]', b'NaN, 20]', 1),
     }.items():
-        yield OddData(f'COCO, {what}', 'coco', written(lambda _, content=content: content), False if what in ('nothing', 'a list', 'null', 'cut off', 'nested', 'zeros', 'HTML', 'a pickle') else None)  # noqa: E501  # fmt: skip
+        yield OddData(
+            f'COCO, {what}',
+            'coco',
+            written(lambda _, content=content: content),
+            False if what in ('nothing', 'a list', 'null', 'cut off', 'nested', 'zeros', 'HTML', 'a pickle') else None,
+        )
     for what, make in {
         'a pipe': os.mkfifo,
         'a device': lambda path: path.symlink_to('/dev/zero'),
@@ -169,9 +189,7 @@ def _coco(task: Task) -> Iterator[OddData]:
 VOC = """<annotation><filename>{name}</filename><size><width>64</width><height>64</height></size>
 <object><name>{first}</name><bndbox><xmin>{x}</xmin><ymin>6</ymin><xmax>20</xmax><ymax>22</ymax></bndbox></object>
 </annotation>"""
-LAUGHS = '<!DOCTYPE a [<!ENTITY l0 "lol">' + ''.join(
-    f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(12)
-) + ']>'  # fmt: skip
+LAUGHS = '<!DOCTYPE a [<!ENTITY l0 "lol">' + ''.join(f'<!ENTITY l{n + 1} "{f"&l{n};" * 10}">' for n in range(12)) + ']>'
 
 
 def escaped(text: str) -> str:
@@ -288,9 +306,27 @@ def _yolo(task: Task) -> Iterator[OddData]:
         except UnicodeError:
             continue
         yield OddData(f'YOLO, a class called {what}', 'yolo', folder_of(sound, listed))
-    for line in ('', 'x', '0', '0 1', '0 nan 0 1 1', '0 inf 0 1 1', '0 1e999 0 1 1', '-1 0.5 0.5 0.1 0.1', '9 0.5 0.5 0.1 0.1',
-                 '0.5 0.5 0.5 0.1 0.1', '1e30 0.5 0.5 0.1 0.1', '0 5 5 1 1', '0 0.5 0.5 -0.1 0.1', '0 ' + '0.5 ' * 100_000,
-                 '0 0.5,0.5,0.1,0.1', '0\t0.5\t0.5\t0.1\t0.1', '٣ 0.5 0.5 0.1 0.1', '0 0.5 0.5 0.1 0.1 0.9', '9' * 10_000):  # fmt: skip
+    for line in (
+        '',
+        'x',
+        '0',
+        '0 1',
+        '0 nan 0 1 1',
+        '0 inf 0 1 1',
+        '0 1e999 0 1 1',
+        '-1 0.5 0.5 0.1 0.1',
+        '9 0.5 0.5 0.1 0.1',
+        '0.5 0.5 0.5 0.1 0.1',
+        '1e30 0.5 0.5 0.1 0.1',
+        '0 5 5 1 1',
+        '0 0.5 0.5 -0.1 0.1',
+        '0 ' + '0.5 ' * 100_000,
+        '0 0.5,0.5,0.1,0.1',
+        '0\t0.5\t0.5\t0.1\t0.1',
+        '٣ 0.5 0.5 0.1 0.1',
+        '0 0.5 0.5 0.1 0.1 0.9',
+        '9' * 10_000,
+    ):
         yield OddData(f'YOLO, a line {line[:24]!r}', 'yolo', folder_of(line.encode()))
     for what, data in {
         'UTF-16': sound.decode().encode('utf-16'),
@@ -303,7 +339,7 @@ def _yolo(task: Task) -> Iterator[OddData]:
         yield OddData(f'YOLO, {what}', 'yolo', folder_of(data))
     laughs = b'a: &a [x, x, x, x, x, x, x, x, x]\n' + b''.join(
         b'%c: &%c [%s]\n' % (98 + n, 98 + n, b', '.join([b'*%c' % (97 + n)] * 9)) for n in range(9)
-    )  # fmt: skip
+    )
     for what, names in {
         'a list of laughs': laughs + b'names: *j\n',
         'laughs beside': laughs + b'names: [square, bar]\n',

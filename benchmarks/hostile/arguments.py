@@ -57,19 +57,59 @@ def wrong_arguments(task: Task, folder: Path) -> Iterator[Wrong]:
     yield wrong('describe', 'gone', config, 'gone.py')
     yield wrong('demo', 'gone.py', '--config', 'gone.py')
     # --- Overrides
-    for option in ('nosuch=1', 'model.nosuch=1', 'train_cfg.max_epoch=3', 'optim_wraper.optimizer.lr=3', '=3', 'x',
-                   'model.num_queries.a=1', 'train_dataloader.dataset.pipeline.9.type=x', 'model=3', 'param_scheduler=3',
-                   'train_dataloader=3', 'default_hooks=3', 'train_dataloader.batch_size=0', 'train_dataloader.batch_size=x',
-                   'train_dataloader.num_workers=-1', 'train_cfg.max_epochs=x', 'train_cfg.max_epochs=-1',
-                   'optim_wrapper.optimizer.lr=x', 'optim_wrapper.optimizer.type=Nosuch', 'model.type=Nosuch',
-                   'model.num_queries=0', 'model.num_queries=-3', 'model.num_queries=x', 'model.num_classes=0',
-                   'model.backbone=3', 'train_cfg.type=Nosuch', 'val_evaluator.metric=x', 'randomness.seed=x',
-                   'model.embed_dims=7', 'model.embed_dims=100000000', 'model.decoder.num_layers=0',
-                   'model.decoder.num_layers=x', 'log_level=LOUD', 'load_from=3', 'data_root=3', 'work_dir=3',
-                   'custom_hooks=x', 'custom_imports=x', 'default_scope=nosuch', 'train_dataloader.sampler.type=Nosuch',
-                   'train_dataloader.dataset.type=Nosuch', 'train_dataloader.dataset.pipeline=x', 'env_cfg=3',
-                   'vis_backends=3', 'model.backbone.init_cfg=3', 'model.data_preprocessor=3', 'optim_wrapper=3',
-                   'custom_hooks.0.momentum=7', 'metainfo.classes=3', 'visualizer=3', 'auto_scale_lr=3'):  # fmt: skip
+    for option in (
+        'nosuch=1',
+        'model.nosuch=1',
+        'train_cfg.max_epoch=3',
+        'optim_wraper.optimizer.lr=3',
+        '=3',
+        'x',
+        'model.num_queries.a=1',
+        'train_dataloader.dataset.pipeline.9.type=x',
+        'model=3',
+        'param_scheduler=3',
+        'train_dataloader=3',
+        'default_hooks=3',
+        'train_dataloader.batch_size=0',
+        'train_dataloader.batch_size=x',
+        'train_dataloader.num_workers=-1',
+        'train_cfg.max_epochs=x',
+        'train_cfg.max_epochs=-1',
+        'optim_wrapper.optimizer.lr=x',
+        'optim_wrapper.optimizer.type=Nosuch',
+        'model.type=Nosuch',
+        'model.num_queries=0',
+        'model.num_queries=-3',
+        'model.num_queries=x',
+        'model.num_classes=0',
+        'model.backbone=3',
+        'train_cfg.type=Nosuch',
+        'val_evaluator.metric=x',
+        'randomness.seed=x',
+        'model.embed_dims=7',
+        'model.embed_dims=10000000000000',
+        'model.decoder.num_layers=0',
+        'model.decoder.num_layers=x',
+        'log_level=LOUD',
+        'load_from=3',
+        'data_root=3',
+        'work_dir=3',
+        'custom_hooks=x',
+        'custom_imports=x',
+        'default_scope=nosuch',
+        'train_dataloader.sampler.type=Nosuch',
+        'train_dataloader.dataset.type=Nosuch',
+        'train_dataloader.dataset.pipeline=x',
+        'env_cfg=3',
+        'vis_backends=3',
+        'model.backbone.init_cfg=3',
+        'model.data_preprocessor=3',
+        'optim_wrapper=3',
+        'custom_hooks.0.momentum=7',
+        'metainfo.classes=3',
+        'visualizer=3',
+        'auto_scale_lr=3',
+    ):
         key = option.partition('=')[0].split('.')[-1] or option
         yield wrong('train', f'{key}|cannot be built|{option}|memory', config, '--cfg-options', option)
     # --- Checkpoints
@@ -98,9 +138,17 @@ def wrong_arguments(task: Task, folder: Path) -> Iterator[Wrong]:
     yield wrong('infer', 'text.txt', image, config, good, '--out-dir', text)
     yield wrong('infer', 'nowhere', image, config, good, '--out-dir', nowhere)
     # --- Numbers and names
-    for option, value in (('--score-thr', 'x'), ('--batch-size', '0'), ('--batch-size', '-2'), ('--batch-size', 'x'),
-                          ('--device', 'gpu'), ('--device', 'cuda:99'), ('--device', '0'), ('--optimize', 'int3'),
-                          ('--score-thr', 'nan')):  # fmt: skip
+    for option, value in (
+        ('--score-thr', 'x'),
+        ('--batch-size', '0'),
+        ('--batch-size', '-2'),
+        ('--batch-size', 'x'),
+        ('--device', 'gpu'),
+        ('--device', 'cuda:99'),
+        ('--device', '0'),
+        ('--optimize', 'int3'),
+        ('--score-thr', 'nan'),
+    ):
         yield wrong('infer', f'{option}|{value}', image, config, good, option, value)
     for name in ('gone.png', text, folder / 'void', pipe, 'gone/*.png', 'a\0b', '/dev/zero'):
         yield wrong('infer', f'{Path(str(name)).name}|null|no image', name, config, good)

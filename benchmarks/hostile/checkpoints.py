@@ -22,6 +22,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from mmdet_dab.checkpoints.loading import read_checkpoint
+from mmdet_dab.errors import shown
 
 #: Who must refuse a file.
 ALL, RESUME, NOBODY, ANY = 'all', 'resume', 'nobody', 'any'
@@ -127,7 +128,7 @@ def _with_code(content: dict[str, Any], mark: Path) -> Iterator[Variant]:
     state = Call(HistoryBuffer, state={'__class__': 1, '_statistics_methods': {'mean': 3}, 'update': 'mine'})
     odd = copy.deepcopy(content)
     odd['message_hub']['log_scalars'] = {'train/loss': state}
-    yield Variant('a buffer with other attributes', lambda path: torch.save(odd, path), RESUME)
+    yield Variant('a buffer with other attributes', lambda path: torch.save(odd, path), ANY)
 
 
 def _torchscript(path: Path) -> None:
@@ -247,12 +248,7 @@ def _of_other_content(content: dict[str, Any]) -> Iterator[Variant]:
                 _set(key, value)(probe)
             except (KeyError, TypeError, IndexError):
                 continue
-            words = (
-                'a nested list'
-                if value and isinstance(value, list) and value != [1] and _is_deep(value)
-                else repr(value)
-            )
-            yield Variant(f'{key.replace("/", ".")} = {words:.30}', _changed(content, _set(key, value)), ANY)
+            yield Variant(f'{key.replace("/", ".")} = {shown(value):.30}', _changed(content, _set(key, value)), ANY)
     yield from _of_other_tensors(content)
     for name, value in {
         'nothing': {},
@@ -286,13 +282,6 @@ def _of_other_content(content: dict[str, Any]) -> Iterator[Variant]:
         'a dataset_meta that is a list': ['a', 'b'],
     }.items():
         yield Variant(name, _changed(content, _set('meta/dataset_meta', value)), ANY)
-
-
-def _is_deep(value: Any) -> bool:
-    depth = 0
-    while isinstance(value, list) and value and depth < 60:
-        value, depth = value[0], depth + 1
-    return depth >= 50
 
 
 def _of_other_tensors(content: dict[str, Any]) -> Iterator[Variant]:
@@ -541,10 +530,10 @@ def _safetensors(content: dict[str, Any]) -> Iterator[Variant]:
         'whole numbers': save({name: tensor.to(torch.int32) for name, tensor in weights.items()}),
         'a pickle': pickle.dumps({'a': 3}),
     }.items():
-        good = name in ('sound',)
+        refused_by = {'sound': NOBODY, 'a name twice': ANY}.get(name, ALL)
         yield Variant(
             f'safetensors: {name}',
             lambda path, other=other: path.write_bytes(other),
-            NOBODY if good else ALL,
+            refused_by,
             '.safetensors',
         )

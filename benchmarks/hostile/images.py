@@ -20,6 +20,20 @@ from PIL import Image
 USABLE, UNUSABLE, OPEN = 'usable', 'unusable', 'open'
 
 
+#: Names that files can have.
+GOOD_NAMES = (
+    'with blank.png',
+    'UPPER.PNG',
+    'ünïcode 画像.png',
+    'quote\'".png',
+    'dollar$HOME.png',
+    '{{ fileDirname }}.png',
+    'percent%s.png',
+    'line\nend.png',
+    'x' * 240 + '.png',
+)
+
+
 @dataclass(frozen=True)
 class OddImage:
     """An image file: what it is, its name, how it is written, and whether it can be used."""
@@ -88,8 +102,7 @@ def _usable() -> Iterator[OddImage]:
         ('bytes behind a JPEG', 'odd.jpg', encoded('JPEG') + bytes(3000)),
     ):
         yield OddImage(what, name, _bytes(data), USABLE)
-    for name in ('with blank.png', 'UPPER.PNG', 'ünïcode 画像.png', "quote'\".png", 'dollar$HOME.png', '{{ fileDirname }}.png',
-                 'percent%s.png', 'line\nend.png', 'x' * 240 + '.png'):  # fmt: skip
+    for name in GOOD_NAMES:
         yield OddImage(f'the name {name[:30]!r}', name, _bytes(encoded('PNG')), USABLE)
     for name in (
         'a\\b.png',

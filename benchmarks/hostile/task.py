@@ -53,6 +53,8 @@ default_hooks = dict(checkpoint=dict(interval=1, save_best=None))
 custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.01)]
 log_level = 'ERROR'
 model = dict(
+    embed_dims=64,
+    hidden_dims=128,
     backbone=dict(base_channels=8, stem_channels=8),
     neck=dict(in_channels=[32]),
     num_classes={num_classes},

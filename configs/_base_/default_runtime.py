@@ -22,6 +22,8 @@ default_hooks = dict(
     # A loss or gradient that is no number stops the training before the weights have it; stop=False
     # only warns.
     not_finite=dict(type='NotFiniteHook'),
+    # Of several processes, names the one that is lost, or that the others wait for.
+    processes=dict(type='ProcessWatchHook'),
     # Says what is wrong when it does not learn; steps=0 switches it off.
     training_watch=dict(type='TrainingWatchHook', steps=500),
 )

@@ -30,7 +30,9 @@ from mmdet_dab.data.palette import COLOURS, palette
 from mmdet_dab.data.report import printable
 from mmdet_dab.errors import DataError, plural
 
-COLUMNS = 4
+COLUMNS = 3
+#: Of an image on the sheet, in inches.
+WIDTH = 2.6
 #: Images on the sheet, at most; the others have files of their own only.
 MOST_ON_SHEET = 64
 #: With more objects on an image their names would hide it; the colours tell.
@@ -85,7 +87,13 @@ def fed_images(cfg: Config, split: str, number: int, seed: int = 0) -> Iterator[
     loader_cfg['num_workers'] = 0
     for key in ('persistent_workers', 'prefetch_factor', 'pin_memory'):
         loader_cfg.pop(key, None)  # they belong to workers
-    loader = Runner.build_dataloader(loader_cfg, seed=seed)
+    try:
+        loader = Runner.build_dataloader(loader_cfg, seed=seed)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f'config {cfg.filename}: {split}_dataloader cannot be built: {error}. '
+            '`mmdet-dab train CONFIG --check-only` says what is wrong with annotations'
+        ) from error
     preprocess = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     preprocessor: Any = MODELS.build(preprocess) if preprocess else None
     classes = (getattr(loader.dataset, 'metainfo', None) or {}).get('classes') or ()
@@ -172,20 +180,20 @@ def draw_sheet(path: Path, images: Sequence[FedImage]) -> None:
     rows = math.ceil(len(images) / columns)
     ratio = float(np.clip(np.median([image.canvas.shape[0] / image.canvas.shape[1] for image in images]), 0.2, 5))
     figure, cells = pyplot.subplots(
-        rows, columns, figsize=(3.6 * columns, (3.6 * ratio + 0.35) * rows), squeeze=False, layout='constrained'
+        rows, columns, figsize=(WIDTH * columns, (WIDTH * ratio + 0.3) * rows), squeeze=False, layout='constrained'
     )
     for cell in cells.flat:
         cell.axis('off')
     for cell, image in zip(cells.flat, images, strict=False):
         _draw(cell, image, 7)
-    _save(figure, path)
+    _save(figure, path, 140)
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: Path, dpi: int = 100) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph')  # the font lacks it: a box in its place
-        figure.savefig(path, dpi=100)
+        figure.savefig(path, dpi=dpi)
     pyplot.close(figure)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -40,23 +41,26 @@ def draw_curves(paths: Sequence[Path], logs: Sequence[TrainingLog], metric: str 
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure, cells = pyplot.subplots(
-        rows, columns, figsize=(4.2 * columns, 3.1 * rows + 0.4), squeeze=False, layout='constrained'
+        rows, columns, figsize=(2.7 * columns, 2.3 * rows + 0.3), squeeze=False, layout='constrained'
     )
     for cell, draw in zip(cells.flat, panels, strict=False):
         draw(cell)
         cell.grid(alpha=0.3)
+        cell.tick_params(labelsize=7)
         cell.spines[['top', 'right']].set_visible(False)
     for cell in list(cells.flat)[len(panels) :]:
         cell.axis('off')
     if len(logs) > 1:
         lines = [pyplot.Line2D([], [], **_style(index)) for index in range(len(logs))]
         names = [log.name for log in logs]
-        legend = figure.legend(lines, names, loc='outside upper center', ncols=min(len(logs), 4), frameon=False)
+        legend = figure.legend(
+            lines, names, loc='outside upper center', ncols=min(len(logs), 4), frameon=False, fontsize=9
+        )
         for text in legend.get_texts():
             text.set_parse_math(False)  # a dollar sign is a dollar sign
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=130)
     pyplot.close(figure)
 
 
@@ -78,7 +82,7 @@ def _panels(logs: Sequence[TrainingLog], metric: str) -> list[Callable[[Axes], N
     return panels
 
 
-def _style(index: int) -> dict[str, str]:
+def _style(index: int) -> dict[str, Any]:
     """Colour and line of a run."""
     return dict(color=COLOURS[index % len(COLOURS)], linestyle=LINES[index // len(COLOURS) % len(LINES)])
 
@@ -105,8 +109,8 @@ def _draw_over_steps(
                     va='bottom',
                     ha='right',
                 )
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel('step', fontsize=9)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel('step', fontsize=8)
     if from_zero:
         axes.set_ylim(bottom=0)
 
@@ -116,8 +120,8 @@ def _draw_end_by_layer(axes: Axes, logs: Sequence[TrainingLog]) -> None:
     for index, log in enumerate(logs):
         ends = {layer: end_of(steps, values) for layer, (steps, values) in log.layer_losses().items()}
         axes.plot([layer + 1 for layer in ends], list(ends.values()), **_style(index), marker='o', markersize=4)
-    axes.set_title(f'loss by layer, last {END:.0%} of the steps', fontsize=10)
-    axes.set_xlabel('decoder layer', fontsize=9)
+    axes.set_title(f'loss by layer, last {END:.0%}', fontsize=9)
+    axes.set_xlabel('decoder layer', fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -130,8 +134,8 @@ def _layer_panel(log: TrainingLog, named: bool) -> Callable[[Axes], None]:
         for layer, (steps, values) in curves.items():
             shade = shades(0.1 + 0.9 * layer / max(1, max(curves)))
             axes.plot(steps, values, color=shade, linewidth=1.2, label=f'layer {layer + 1}')
-        axes.set_title(f'loss by layer{f": {log.name}" if named else ""}', fontsize=10, parse_math=False)
-        axes.set_xlabel('step', fontsize=9)
+        axes.set_title(f'loss by layer{f": {log.name}" if named else ""}', fontsize=9, parse_math=False)
+        axes.set_xlabel('step', fontsize=8)
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=7, frameon=False)
 

@@ -22,8 +22,10 @@ def check_names(path: str | Path, content: Any) -> None:
         CheckpointError: names the key and its value.
     """
     meta = content.get('meta') if isinstance(content, Mapping) else None
-    if not isinstance(meta, Mapping):
+    if meta is None:
         return
+    if not isinstance(meta, Mapping):
+        raise CheckpointError(f'checkpoint {path}: meta is {shown(meta)}, not a dict. Save it again without it')
     dataset = meta.get('dataset_meta')
     if dataset is None:
         return
@@ -31,13 +33,18 @@ def check_names(path: str | Path, content: Any) -> None:
         raise CheckpointError(f'checkpoint {path}: meta.dataset_meta is {shown(dataset)}, not a dict of texts. {FIX}')
     named = {key.lower(): value for key, value in dataset.items()}  # mmdet 3.0 wrote CLASSES
     classes = named.get('classes', ())
-    if not isinstance(classes, (list, tuple)) or not all(type(name) is str for name in classes):
+    if not isinstance(classes, (list, tuple)) or not all(map(_is_text, classes)):
         raise CheckpointError(f'checkpoint {path}: meta.dataset_meta.classes is {shown(classes)}, not names. {FIX}')
     palette = named.get('palette')
     if palette is not None and type(palette) is not str and not _are_colours(palette):
         raise CheckpointError(
-            f'checkpoint {path}: meta.dataset_meta.palette is {shown(palette)}, not a list of (r, g, b) in 0..255. {FIX}'
+            f'checkpoint {path}: meta.dataset_meta.palette is {shown(palette)}, not (r, g, b) in 0..255 each. {FIX}'
         )
+
+
+def _is_text(name: Any) -> bool:
+    """Whether it is a text that can be written: half of a surrogate pair cannot."""
+    return type(name) is str and not any('\ud800' <= character <= '\udfff' for character in name)
 
 
 def _are_colours(palette: Any) -> bool:

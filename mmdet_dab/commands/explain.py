@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
         preflight.check_file(checkpoint)
     say('loading PyTorch and MMDetection …')
     configs = [draft.finish() for draft in drafts]
+    preflight.check_device(args.device)
     for _, checkpoint in pairs:
         preflight.check_checkpoint(checkpoint)
     from mmdet_dab.config import build

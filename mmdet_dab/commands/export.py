@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='float32: the file takes normalised images; uint8: it normalises them itself',
     )
     parser.add_argument(
-        '--precision', choices=['float32', 'float16', 'bfloat16'], default='float32', help='of weights or products'
+        '--precision',
+        choices=['float32', 'float16', 'bfloat16'],
+        default='float32',
+        help='.onnx and .xml: float16 keeps weights in half the space; .xml: bfloat16 computes in it where the '
+        'processor can; .pt2: both compute in it',
     )
     parser.add_argument('--int8', action='store_true', help='8-bit integers where they keep 99.5 %% of AP')
     parser.add_argument(
@@ -46,9 +50,13 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f'--calibrate {args.calibrate}: int8 needs at least one image.')
     if args.int8 and args.precision != 'float32':
         raise UserError(f'--precision {args.precision}: leave it out, --int8 chooses the precision of the rest.')
+    from mmdet_dab.deploy.request import check_target
+
+    check_target(args.out, args.precision, args.threshold)
     draft = draft_config(args.config, args.cfg_options)
     if args.int8:
         preflight.check_data(draft.cfg, 'train', 'val')
+    say('loading PyTorch and MMDetection …')
     cfg = draft.finish()
     from mmdet_dab.deploy import int8
     from mmdet_dab.deploy.exporter import Request, export

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from mmdet_dab.commands import arguments
+from mmdet_dab.errors import UserError
 from mmdet_dab.media_files import find_media
 
 
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     arguments.check_media(args)
+    if args.threads is not None and args.threads < 1:
+        raise UserError(f'--threads {args.threads}: give at least 1.')
     files = find_media(args.images, args.out)
     from mmdet_dab.deploy.folder import Run, refuse_codec
     from mmdet_dab.deploy.predictor import Predictor

@@ -89,11 +89,11 @@ def run(args: argparse.Namespace) -> None:
     if args.report:
         from mmdet_dab.analysis.report import of_test
 
-        of_test.attach(runner, args.report, f'{args.config}, {args.model or args.checkpoint}')
-    from mmdet_dab.data.checks.damaged import damaged_images_named
+        of_test.attach(runner, args.report, f'{Path(args.config).name}, {Path(args.model or args.checkpoint).name}')
+    from mmdet_dab.data.checks.damaged import damaged_images_named, datasets_of
 
     output = writing(runner, args.out) if args.out else nullcontext()
-    with output, config_blamed(cfg), damaged_images_named(runner):
+    with output, config_blamed(cfg), damaged_images_named(datasets_of(runner)), launch.failures_named(runner):
         runner.test()
     for name, path in (('predictions', args.out), ('images', args.show_dir)):
         if path:

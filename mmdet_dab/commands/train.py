@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import time
 from pathlib import Path
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='resume from a checkpoint with its optimizer and epoch; without a name, from the latest in the work '
         'directory, and from the start where there is none',
     )
-    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (GPU only)')
+    parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision, on a CPU in bfloat16')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
@@ -63,6 +64,9 @@ def run(args: argparse.Namespace) -> None:
         use_mixed_precision(cfg)
     if args.auto_scale_lr:
         scale_learning_rate(cfg)
+    if was_restarted() and launch.latest_checkpoint(cfg.work_dir) is not None:
+        # Whatever it was started from: its own last checkpoint is behind that.
+        args.resume = AUTO
     if args.resume:
         resume(cfg, args.resume)
     if args.refit_schedule:
@@ -75,14 +79,20 @@ def run(args: argparse.Namespace) -> None:
     if args.check_only:
         say('config, data and checkpoint can be used')
         return
-    from mmdet_dab.data.checks.damaged import damaged_images_named
+    from mmdet_dab.data.checks.damaged import damaged_images_named, datasets_of
 
     with launch.training_lock(cfg):
         runner = launch.build_runner(cfg, args.launcher)
         start = time.time()
-        with config_blamed(cfg), damaged_images_named(runner):
+        with config_blamed(cfg), damaged_images_named(datasets_of(runner)), launch.failures_named(runner):
             runner.train()
     report(runner, args, time.time() - start)
+
+
+def was_restarted() -> bool:
+    """Whether torchrun (``--max-restarts``) or Slurm (``--requeue``) has started this job again."""
+    counts = (os.environ.get(name, '0') for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'))
+    return any(count != '0' for count in counts)
 
 
 def resume(cfg: Config, checkpoint: str) -> None:
@@ -114,7 +124,8 @@ def use_mixed_precision(cfg: Config) -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise ConfigError('--amp needs a GPU, and PyTorch finds none: leave it out')
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+        return
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
     cfg.optim_wrapper.loss_scale = 'dynamic'
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmdet_dab.data.jpeg import hole_in
+from mmdet_dab.data.encoded import damage_in
 from mmdet_dab.media_files import IMAGE_ENDINGS, files_below
 from mmdet_dab.regular_files import MOST_PIXELS
 
@@ -25,7 +25,6 @@ FORMATS = ('JPEG', 'MPO', 'PNG', 'BMP', 'DIB', 'TIFF', 'WEBP', 'PPM', 'JPEG2000'
 EXIF_ORIENTATION = 274
 #: Problem of an image that is not there.
 ABSENT = 'does not exist'
-JPEG_START = b'\xff\xd8'
 #: Where the end mark of a JPEG is looked for; some cameras write on after it.
 TAIL = 4096
 #: Where a point (x, y) of the stored image lies on the loaded one, both in fractions: EXIF's eight
@@ -136,7 +135,7 @@ def damaged_pixels(paths: Iterable[Path]) -> dict[Path, str]:
     Decoders fill holes in the data with grey, and complain on the standard error of the process
     only. That is read here. JPEGs are decoded at an eighth of their size, which is faster. Holes
     that no decoder complains of are looked for in the compressed data, see
-    :mod:`mmdet_dab.data.jpeg`.
+    :mod:`mmdet_dab.data.encoded`.
     """
     found = {}
     with tempfile.TemporaryFile() as complaints:
@@ -147,17 +146,27 @@ def damaged_pixels(paths: Iterable[Path]) -> dict[Path, str]:
                 complaints.seek(0)
                 complaints.truncate()
                 content = np.fromfile(path, dtype=np.uint8)
-                decoded = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8) if len(content) else None
+                decoded = _decoded(content)
                 complaints.seek(0)
                 said = complaints.read().decode('utf-8', 'replace').strip().splitlines()
                 if decoded is None or any('orrupt' in line or 'remature' in line for line in said):
                     found[path] = said[-1] if said else 'cannot be decoded'
-                elif content[:2].tobytes() == JPEG_START and (hole := hole_in(content.tobytes())):
-                    found[path] = hole
+                elif damage := damage_in(content.tobytes()):
+                    found[path] = damage
         finally:
             os.dup2(standard_error, 2)
             os.close(standard_error)
     return found
+
+
+def _decoded(content: np.ndarray) -> np.ndarray | None:
+    """The pixels, at an eighth of their size where that is possible; None if there are none."""
+    for flag in (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_COLOR):
+        try:
+            return cv2.imdecode(content, flag) if len(content) else None
+        except cv2.error:  # an eighth of less than eight pixels is none
+            continue
+    return None
 
 
 class ImageFolder:

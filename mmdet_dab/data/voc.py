@@ -64,12 +64,13 @@ def read_voc(folder: Path, images: ImageFolder, classes: Sequence[str] | None) -
             unsized.append(number)
             size = (images.size(file_name) if name else None) or (0, 0)
         entries.append(dict(id=number, file_name=file_name, width=size[0], height=size[1]))
+        place_of_file = path.relative_to(folder)
         for index, item in enumerate(root.iter('object'), start=1):
             name_of_class = _text(item, 'name', path, index)
             x1, y1, x2, y2 = _corners(item, path, index)
             exchanged += x1 > x2 or y1 > y2
             box = [min(x1, x2), min(y1, y2), abs(x2 - x1), abs(y2 - y1)]
-            place = f'{path.relative_to(folder)}, object {index}'
+            place = f'{place_of_file}, object {index}'
             found.append((number, name_of_class, dict(bbox=box, iscrowd=_difficult(item)), place))
     names = list(classes) if classes is not None else sorted({name for _, name, _, _ in found})
     difficult = sum(box['iscrowd'] for _, _, box, _ in found)

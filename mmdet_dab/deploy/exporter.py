@@ -6,14 +6,15 @@ The file is compared with the detector before it gets its name: one that differs
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
+import re
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,47 +24,26 @@ from mmcv.cnn import fuse_conv_bn
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from mmdet_dab import interop
 from mmdet_dab.config import build
-from mmdet_dab.deploy.backends import load_backend, need
+from mmdet_dab.deploy.exportable import make_exportable
 from mmdet_dab.deploy.int8 import parts
 from mmdet_dab.deploy.metadata import KEY, Metadata
 from mmdet_dab.deploy.program import DetectionProgram, padding_of
 from mmdet_dab.deploy.reports import without_reports
-from mmdet_dab.deploy.verify import Detections, Difference, batches, difference
+from mmdet_dab.deploy.request import PRECISIONS, Request, check_target
+from mmdet_dab.deploy.tracing import part_with, traced
+from mmdet_dab.deploy.verify import TOLERANCES, Difference, compared, refusal, row
 from mmdet_dab.errors import ConfigError, UserError
 from mmdet_dab.models.detector import ComposedDETR
+from mmdet_dab.optimize import optimize_for_inference
 from mmdet_dab.version import __version__
 
-#: Endings of files -> precisions that the runtime has on a CPU.
-PRECISIONS = {
-    '.onnx': ('float32',),
-    '.xml': ('float32', 'float16', 'bfloat16'),
-    '.pt2': ('float32',),
-}
-#: Largest differences of a score, and of a box in parts of the image, of a float32 file.
-TOLERANCE = 1e-5
+__all__ = ['PRECISIONS', 'WRITERS', 'Request', 'export']
+
 OPSET = 18
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to export.
-
-    Attributes:
-        config: of the detector.
-        checkpoint: its weights; None exports random ones, to try the way.
-        out: file to write; its ending chooses the format.
-        input: ``'float32'``: normalised images; ``'uint8'``: the file normalises.
-        precision: see :data:`PRECISIONS`.
-        threshold: score from which on a prediction is shown.
-    """
-
-    config: Config
-    checkpoint: Path | None
-    out: Path
-    input: str = 'float32'
-    precision: str = 'float32'
-    threshold: float = 0.3
+#: Weights of fewer numbers are not worth a conversion when a file is loaded.
+HALVED_FROM = 1024
 
 
 class UnnormalisedProgram(nn.Module):
@@ -77,7 +57,7 @@ class UnnormalisedProgram(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, program: DetectionProgram, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, program: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.program = program
         self.register_buffer('mean', torch.tensor(mean)[:, None, None])
@@ -90,25 +70,6 @@ class UnnormalisedProgram(nn.Module):
         return self.program(normalised.masked_fill(padding[:, None], 0), valid_sizes)
 
 
-def check(request: Request) -> None:
-    """Refuse a request before work starts.
-
-    Raises:
-        UserError: unknown format or precision, a missing package, or no folder to write to.
-    """
-    precisions = PRECISIONS.get(request.out.suffix)
-    if precisions is None:
-        raise UserError(f'--out {request.out}: the ending must be one of {", ".join(PRECISIONS)}.')
-    if request.precision not in precisions:
-        raise UserError(f'--precision {request.precision}: for {request.out.suffix} it is {" or ".join(precisions)}.')
-    if not request.out.absolute().parent.is_dir():
-        raise UserError(f'--out {request.out}: there is no folder {request.out.parent}. Create it first.')
-    for module in {'.onnx': ('onnx', 'onnxscript', 'onnxruntime'), '.xml': ('onnxscript', 'openvino')}.get(
-        request.out.suffix, ()
-    ):
-        need(module, 'openvino' if module == 'openvino' else 'export')
-
-
 def preprocessing_of(cfg: Config) -> dict[str, Any]:
     """What the test pipeline and the data preprocessor of a config do, as facts of
     :class:`Metadata`.
@@ -117,7 +78,7 @@ def preprocessing_of(cfg: Config) -> dict[str, Any]:
         ConfigError: a step of the pipeline has no equal in the runtime; names it.
     """
     steps = {'resize': 'none', 'scale': (0, 0)}
-    for step in cfg.test_dataloader.dataset.pipeline:
+    for step in ((cfg.get('test_dataloader') or {}).get('dataset') or {}).get('pipeline') or []:
         kind = step['type'].removeprefix('mmdet_dab.').removeprefix('mmdet.')
         if kind == 'Resize' and isinstance(step.get('scale'), (tuple, list)):
             keep = step.get('keep_ratio', False)
@@ -131,16 +92,17 @@ def preprocessing_of(cfg: Config) -> dict[str, Any]:
         **steps,
         'mean': tuple(normalise.get('mean') or (0.0, 0.0, 0.0)),
         'std': tuple(normalise.get('std') or (1.0, 1.0, 1.0)),
-        'channels': 'rgb' if normalise.get('bgr_to_rgb') else 'bgr',
+        'channels': 'rgb' if normalise.get('bgr_to_rgb') or normalise.get('rgb_to_bgr') else 'bgr',
         'pad_divisor': normalise.get('pad_size_divisor', 1),
     }
 
 
-def metadata_of(request: Request, model: Any, program: DetectionProgram) -> Metadata:
+def metadata_of(request: Request, model: Any) -> Metadata:
     """The facts of an exported detector."""
     meta = model.dataset_meta
     colours = meta.get('palette')
-    classes = tuple(meta['classes'])
+    number = model.bbox_head.num_classes
+    classes = tuple(meta.get('classes') or (f'class {label}' for label in range(number)))
     if not isinstance(colours, (list, tuple)) or len(colours) != len(classes):
         colours = [
             tuple(int(level) for level in np.random.default_rng(label).integers(40, 230, 3))
@@ -151,7 +113,7 @@ def metadata_of(request: Request, model: Any, program: DetectionProgram) -> Meta
         palette=tuple(tuple(colour) for colour in colours),
         **preprocessing_of(request.config),
         input=request.input,
-        max_detections=program.selection.max_per_img,
+        max_detections=DetectionProgram.selecting(model)[1].max_per_img,
         threshold=request.threshold,
         precision=request.precision,
         float_parts=(),
@@ -174,17 +136,6 @@ def digest(checkpoint: Path | None, model: nn.Module) -> str:
     return state.hexdigest()
 
 
-def traced(program: nn.Module, kind: torch.dtype) -> Any:
-    """The program of ``torch.export`` for any batch and size."""
-    # An example of one image would be taken for a constant.
-    images = torch.zeros(2, 3, 96, 128, dtype=kind)
-    valid_sizes = torch.tensor([[96, 128], [80, 100]])
-    batch, size = torch.export.Dim('batch'), torch.export.Dim.DYNAMIC
-    shapes = {'images': {0: batch, 2: size, 3: size}, 'valid_sizes': {0: batch}}
-    with torch.no_grad():
-        return torch.export.export(program, (images, valid_sizes), dynamic_shapes=shapes, strict=False)
-
-
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
     """Without what torch's exporter logs of torchvision, which nothing here needs, and of
@@ -202,19 +153,69 @@ def quiet_exporter() -> Iterator[None]:
 
 def write_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
     """One ``.onnx`` file; one of 2 GB or more cannot hold its weights."""
-    with quiet_exporter():
-        program: Any = torch.onnx.export(
-            exported, opset_version=OPSET, output_names=['scores', 'labels', 'boxes'], verbose=False
-        )
+    to_onnx(exported, path, metadata)
+    if metadata.precision == 'float16':
+        halve_weights(path)
+
+
+def to_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
+    """The same with weights in float32.
+
+    Raises:
+        ConfigError: ONNX has no operation for one that a part calls; names the part.
+    """
+    try:
+        with quiet_exporter():
+            program: Any = torch.onnx.export(
+                exported, opset_version=OPSET, output_names=['scores', 'labels', 'boxes'], verbose=False
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        operation = failed_operation(error)
+        raise ConfigError(
+            f'{part_with(exported, operation)} cannot be exported to ONNX, which has no operation for '
+            f'{operation or "it"}. Exchange the part, or write a .pt2 file.'
+        ) from error
     program.model.metadata_props[KEY] = metadata.to_json()
     program.save(str(path))
+
+
+def failed_operation(error: BaseException | None) -> str:
+    """The operation that torch's exporter names in an error or in its causes, or ''."""
+    while error is not None:
+        found = re.search(r"target=torch\.ops\.([\w.]+)|op='([\w.]+)'", str(error))
+        if found:
+            return found[1] or found[2]
+        error = error.__cause__
+    return ''
+
+
+def halve_weights(path: Path) -> None:
+    """Keep the weights of an ONNX file in float16; a runtime makes them float32 when it loads
+    them."""
+    import onnx
+
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < HALVED_FROM:
+            continue
+        name, values = tensor.name, onnx.numpy_helper.to_array(tensor)
+        if np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16)))
+        tensor.name = f'{name}_float16'
+        casts.append(onnx.helper.make_node('Cast', [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
 
 
 def write_openvino(exported: Any, path: Path, metadata: Metadata) -> None:
     """An ``.xml`` file and the ``.bin`` with its weights."""
     with tempfile.TemporaryDirectory() as folder:
         onnx_path = Path(folder, 'model.onnx')
-        write_onnx(exported, onnx_path, metadata)
+        to_onnx(exported, onnx_path, metadata)
         onnx_to_openvino(onnx_path, path, metadata)
 
 
@@ -243,6 +244,46 @@ WRITERS: dict[str, Callable[[Any, Path, Metadata], None]] = {
 }
 
 
+def of_parts(config: Config) -> Config:
+    """The config with mmdet's own DETR in the assembly that computes the same of parts."""
+    kind = str(config.model.type).removeprefix('mmdet.')
+    if f'Mixed{kind}' not in interop.__all__:
+        return config
+    config = copy.deepcopy(config)
+    config.model.type = f'mmdet_dab.Mixed{kind}'
+    return config
+
+
+def build_of_parts(request: Request) -> Any:
+    """The detector, with its weights.
+
+    Raises:
+        ConfigError: it is not made of parts, or cannot be built.
+        CheckpointError: the weights are those of another model.
+    """
+    model: Any = build(of_parts(request.config), request.checkpoint)
+    if not isinstance(model, ComposedDETR):
+        raise ConfigError(
+            f'model.type={request.config.model.type}: the detector is not made of parts that can be exported. These '
+            'are: ComposedDETR, and DETR, ConditionalDETR, DABDETR and DeformableDETR of mmdet, or the Mixed… of them.'
+        )
+    return model
+
+
+def program_of(model: ComposedDETR, request: Request, metadata: Metadata) -> nn.Module:
+    """What the file computes. The model is not changed."""
+    model = copy.deepcopy(model)
+    make_exportable(model)
+    if request.out.suffix == '.pt2' and request.precision != 'float32':
+        optimize_for_inference(model, getattr(torch, request.precision))
+    else:
+        model.backbone, model.neck = fuse_conv_bn(model.backbone), fuse_conv_bn(model.neck)
+    program = DetectionProgram(model)
+    if request.input == 'uint8':
+        return UnnormalisedProgram(program, metadata.mean, metadata.std).eval()
+    return program.eval()
+
+
 def export(request: Request, tell: Callable[[str], None] = print) -> list[Difference]:
     """Write the file, once it has proved equal to the detector.
 
@@ -256,61 +297,28 @@ def export(request: Request, tell: Callable[[str], None] = print) -> list[Differ
     Raises:
         UserError: the request cannot be met, or the file differs from the detector.
     """
-    check(request)
-    model: Any = build(request.config, request.checkpoint)
-    if not isinstance(model, ComposedDETR):
-        raise ConfigError(
-            f'model.type={type(model).__name__}: only detectors of parts can be exported. For a DETR of '
-            f"mmdet write type='Mixed{type(model).__name__}'."
-        )
-    model.backbone, model.neck = fuse_conv_bn(model.backbone), fuse_conv_bn(model.neck)
-    program: Any = DetectionProgram(model).eval()
-    metadata = metadata_of(request, model, program)
-    if request.input == 'uint8':
-        program = UnnormalisedProgram(program, metadata.mean, metadata.std).eval()
-    kind = torch.uint8 if request.input == 'uint8' else torch.float32
+    check_target(request.out, request.precision, request.threshold)
+    model = build_of_parts(request)
+    metadata = metadata_of(request, model)
+    program = program_of(model, request, metadata)
     tell('tracing the detector …')
-    exported = traced(program, kind)
-    with tempfile.TemporaryDirectory(dir=request.out.absolute().parent) as folder:
+    exported = traced(program, torch.uint8 if request.input == 'uint8' else torch.float32)
+    folder_of_file = request.out.absolute().parent
+    with tempfile.TemporaryDirectory(dir=folder_of_file) as folder:
         draft = Path(folder, request.out.name)
         tell(f'writing {request.out.name} …')
         WRITERS[request.out.suffix](exported, draft, metadata)
         differences = []
-        tell('comparing it with the detector:  batch × height × width   scores    boxes')
-        for found in compared(program, draft, request.input):
+        tell('comparing it with the detector: |Δ score|, |Δ box| in parts of the image')
+        tell(row('batch', 'height', 'width', 'score', 'box', 'unmatched'))
+        for found in compared(model, draft, metadata):
             differences.append(found)
-            tell(f'  {found.batch} × {found.height} × {found.width}: {found.score:.1e}  {found.box:.1e}')
-        refuse_differences(request, differences)
+            tell(row(*found[:3], f'{found.score:.1e}', f'{found.box:.1e}', found.unmatched))
+        problem = refusal(differences, metadata.precision)
+        if problem:
+            raise UserError(f'{request.out}: {problem}')
         for file in Path(folder).iterdir():
-            shutil.move(str(file), request.out.absolute().parent / file.name)
+            shutil.move(str(file), folder_of_file / file.name)
+    tolerance = TOLERANCES[metadata.precision]
+    tell(f'equal within {tolerance.score:g} (score) and {tolerance.box:g} (box), as {metadata.precision} should be')
     return differences
-
-
-def compared(program: nn.Module, path: Path, kind: str) -> Iterator[Difference]:
-    """The differences between the detector and a file, batch by batch."""
-    backend = load_backend(path, trusted=True)  # it was written by this process
-    for images, valid in batches():
-        given = (images * 40 + 128).clip(0, 255).astype(np.uint8) if kind == 'uint8' else images
-        with torch.no_grad():
-            expected: Detections = tuple(
-                part.numpy() for part in program(torch.from_numpy(given), torch.from_numpy(valid))
-            )
-        yield difference(expected, backend.run(given, valid), (images.shape[2], images.shape[3]))
-
-
-def refuse_differences(request: Request, differences: list[Difference]) -> None:
-    """Refuse a float32 file that is not equal to the detector.
-
-    Raises:
-        UserError: names the largest differences and where they are.
-    """
-    if request.precision != 'float32':
-        return
-    worst = max(differences, key=lambda found: max(found.score, found.box, float(found.unmatched)))
-    if worst.score > TOLERANCE or worst.box > TOLERANCE or worst.unmatched:
-        raise UserError(
-            f'{request.out}: the exported file is not equal to the detector for a batch of {worst.batch} at '
-            f'{worst.height}×{worst.width} (scores {worst.score:.1e}, boxes {worst.box:.1e}, {worst.unmatched} '
-            'predictions without a counterpart), and was not kept. A part bakes a size or a batch in: please report '
-            'the config.'
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,8 @@ from mmdet_dab.errors import UserError
 KEY = 'mmdet_dab'
 #: Raised when a reader of the old form would misread the new one.
 VERSION = 1
+#: Of images, in pixels; a larger one would fill the memory.
+LONGEST_EDGE = 16384
 
 
 class Trial(NamedTuple):
@@ -103,11 +106,44 @@ class Metadata:
                     f'{source}: metadata of version {version}, but this mmdet_dab reads up to {VERSION}. Upgrade it.'
                 )
             known = [field.name for field in fields(cls) if field.name in values or field.default is MISSING]
-            found = {name: _frozen(values[name]) for name in known}
-            found['int8_trials'] = tuple(Trial(*trial) for trial in found.get('int8_trials', ()))
-            return cls(**found)
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            stored = {name: _frozen(values[name]) for name in known}
+            stored['int8_trials'] = tuple(Trial(*trial) for trial in stored.get('int8_trials', ()))
+            found = cls(**stored)
+            found.refuse_nonsense()
+            return found
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise UserError(f'{source}: damaged metadata ({error}). Export the detector anew.') from error
+
+    def refuse_nonsense(self) -> None:
+        """Refuse values that no export writes, so that what uses them need not doubt them.
+
+        Raises:
+            ValueError: names one.
+        """
+        levels = [level for colour in self.palette for level in colour]
+        right = {
+            'classes': isinstance(self.classes, tuple)
+            and len(self.classes) > 0
+            and all(isinstance(name, str) for name in self.classes),
+            'palette': len(self.palette) == len(self.classes)
+            and len(levels) == 3 * len(self.palette)
+            and all(isinstance(level, int) and 0 <= level <= 255 for level in levels),
+            'resize': self.resize in ('keep ratio', 'stretch', 'none'),
+            'scale': len(self.scale) == 2
+            and all(isinstance(edge, int) and edge >= (self.resize != 'none') for edge in self.scale)
+            and max(self.scale) <= LONGEST_EDGE,
+            'mean': len(self.mean) == 3 and all(map(math.isfinite, self.mean)),
+            'std': len(self.std) == 3 and all(0 < value < math.inf for value in self.std),
+            'channels': self.channels in ('rgb', 'bgr'),
+            'pad_divisor': isinstance(self.pad_divisor, int) and 1 <= self.pad_divisor <= LONGEST_EDGE,
+            'input': self.input in ('float32', 'uint8'),
+            'threshold': math.isfinite(self.threshold),
+        }
+        for name, is_right in right.items():
+            if not is_right:
+                raise ValueError(f'{name}: {str(getattr(self, name))[:80]}')
 
 
 def _frozen(value: Any) -> Any:

@@ -66,6 +66,8 @@ class Predictor:
             return []
         arrays = [as_image(image) if isinstance(image, np.ndarray) else read_image(image) for image in images]
         scores, labels, boxes = self._run(prepare(arrays, self.metadata))
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(self.metadata.classes):
+            raise DataError(f'the file predicts classes beyond the {len(self.metadata.classes)} that it names.')
         least = self.metadata.threshold if threshold is None else threshold
         found = []
         for row, array in enumerate(arrays):

@@ -106,7 +106,8 @@ class CsvTable:
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self.path = folder / 'detections.csv'
-        self.file = self.path.open('w', newline='', encoding='utf-8')
+        # Names of files may be bytes that are no text.
+        self.file = self.path.open('w', newline='', encoding='utf-8', errors='backslashreplace')
         self.writer = csv.writer(self.file)
         self.writer.writerow(['file', 'frame', 'name', 'label', 'score', 'x1', 'y1', 'x2', 'y2'])
 

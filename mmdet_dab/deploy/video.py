@@ -150,15 +150,21 @@ class VideoWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Codecs take even sizes only.
             self.size = (image.shape[1] // 2 * 2 or 2, image.shape[0] // 2 * 2 or 2)
-            code = self.cv2.VideoWriter.fourcc(*self.codec) if len(self.codec) == 4 else -1
-            with no_complaints():
-                self.writer = self.cv2.VideoWriter(str(self.path), code, self.frames_per_second, self.size)
-        if not self.writer.isOpened():
+            self.writer = self._open()
+        if self.writer is None or not self.writer.isOpened():
             raise UserError(f'{self.path}: OpenCV cannot write the codec {self.codec} here. Take mp4v.')
         if (image.shape[1], image.shape[0]) != self.size:
             image = self.cv2.resize(image, self.size)
         self.writer.write(image)
         self.written += 1
+
+    def _open(self) -> Any:
+        """OpenCV's writer; None for what is no codec at all."""
+        if len(self.codec) != 4 or not self.codec.isascii():
+            return None
+        code = self.cv2.VideoWriter.fourcc(*self.codec)
+        with no_complaints():
+            return self.cv2.VideoWriter(str(self.path), code, self.frames_per_second, self.size)
 
     def close(self) -> None:
         """Complete the file.

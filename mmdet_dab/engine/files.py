@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.fileio import LocalBackend, get_file_backend, join_path
 from mmengine.runner import Runner
 
 from mmdet_dab.errors import CheckpointError, listed
@@ -72,8 +72,7 @@ def save_whole(runner: Runner, folder: str, name: str, backend_args: dict | None
     if prepare is not None:
         prepare()
     if not isinstance(runner, Runner):
-        # MMEngine's FlexibleRunner gathers its parts from all processes, perhaps into a folder.
-        runner.save_checkpoint(folder, name, backend_args=backend_args, **options)
+        _save_flexible(runner, join_path(folder, name, backend_args=backend_args), **options)
         return
     failure = None
     if is_main_process():
@@ -83,6 +82,31 @@ def save_whole(runner: Runner, folder: str, name: str, backend_args: dict | None
     if told[0]:
         # One message for all processes.
         raise CheckpointError(told[0]) if is_main_process() else SystemExit(2)
+
+
+def _save_flexible(
+    runner: Any,
+    path: str,
+    meta: dict[str, Any],
+    by_epoch: bool = True,
+    save_optimizer: bool = True,
+    save_param_scheduler: bool = True,
+) -> None:
+    """What MMEngine's ``FlexibleRunner.save_checkpoint`` does, in all processes; but that replaces
+    the epoch and the iteration in ``meta``.
+    """
+    meta.setdefault('epoch', runner.epoch + by_epoch)
+    meta.setdefault('iter', runner.iter + (not by_epoch))
+    meta.update(cfg=runner.cfg.pretty_text, experiment_name=runner.experiment_name)
+    if hasattr(runner.train_dataloader.dataset, 'metainfo'):
+        meta['dataset_meta'] = runner.train_dataloader.dataset.metainfo
+    runner.strategy.save_checkpoint(
+        filename=path,
+        save_optimizer=save_optimizer,
+        save_param_scheduler=save_param_scheduler,
+        extra_ckpt={'meta': meta, 'message_hub': runner.message_hub.state_dict()},
+        callback=lambda checkpoint: runner.call_hook('before_save_checkpoint', checkpoint=checkpoint),
+    )
 
 
 def _save_here(
@@ -96,11 +120,16 @@ def _save_here(
     try:
         write_whole(path, lambda part: runner.save_checkpoint(str(part.parent), part.name, **options))
     except OSError as error:
-        return (
-            f'checkpoint {path} could not be written ({error.strerror or error}); earlier checkpoints are untouched. '
-            'Make room, and go on from the last one with --resume'
-        )
+        return unwritten(path, error)
     return None
+
+
+def unwritten(path: Path, error: OSError) -> str:
+    """What to say of a checkpoint that could not be written."""
+    return (
+        f'checkpoint {path} could not be written ({error.strerror or error}); earlier checkpoints are untouched. '
+        'Make room, and go on from the last one with --resume'
+    )
 
 
 def note_last(work_dir: str, checkpoint: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, get_world_size
 
+from mmdet_dab.console import rank
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: Seconds that a worker lives on after a SIGTERM to all processes of a job: its main process needs
 #: it to end the step.
@@ -57,7 +59,7 @@ class StopSignals:
                 os._exit(128 + number)
             return
         self.received, self._since = number, time.monotonic()
-        if os.environ.get('RANK', '0') == '0':
+        if rank() == 0:
             name = signal.Signals(number).name
             text = f'{name}: the training run stops and saves after this step; a second signal stops it at once\n'
             # print() may be what the signal has interrupted.

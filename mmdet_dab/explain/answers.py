@@ -118,8 +118,13 @@ class Run:
         scores = logits.sigmoid() if is_sigmoid(self.model) else logits.softmax(-1)[..., :-1]
         last = boxes[-1:].masked_fill(anchors[-1:].isnan(), torch.nan)
         after = torch.cat((anchors[1:], last))
-        parts = (anchors, after, self.references[:, image], boxes, scores)
-        return Answers(*(part.float().cpu() for part in parts))
+        return Answers(
+            anchors=anchors.float().cpu(),
+            anchors_after=after.float().cpu(),
+            references=self.references[:, image].float().cpu(),
+            boxes=boxes.float().cpu(),
+            scores=scores.cpu(),
+        )
 
     def match(self, image: int, truth: GroundTruth, img_shape: Sequence[int]) -> Tensor:
         """(L, N) long, the object of every query, −1 for none, by the model's own matcher.

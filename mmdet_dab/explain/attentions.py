@@ -100,8 +100,20 @@ class Dot(NamedTuple):
             mask = mask[:, rows] if mask.size(1) > 1 else mask
             mask = torch.zeros(mask.shape).masked_fill(mask.cpu(), -torch.inf) if mask.dtype == torch.bool else mask
         weights = (logits if mask is None else logits + mask.to(logits)).softmax(-1)
-        of_image = (logits, weights, content, position, mask, self.value[image], self.output[image][rows])
-        return DotAttention(*(None if tensor is None else tensor.float().cpu() for tensor in of_image))
+        output = self.output[image][rows]
+        return DotAttention(
+            logits=_kept(logits),
+            weights=_kept(weights),
+            content=None if content is None else _kept(content),
+            position=None if position is None else _kept(position),
+            mask=None if mask is None else _kept(mask),
+            value=_kept(self.value[image]),
+            output=_kept(output),
+        )
+
+
+def _kept(tensor: Tensor) -> Tensor:
+    return tensor.float().cpu()
 
 
 class Points(NamedTuple):
@@ -126,7 +138,7 @@ class Points(NamedTuple):
         """
         points = self.locations[image][rows] / valid_ratios[:, None]  # (V, 1, 2)
         of_image = (points, self.weights[image][rows], self.value[image], self.output[image][rows])
-        return PointAttention(*(tensor.float().cpu() for tensor in of_image))
+        return PointAttention(*map(_kept, of_image))
 
 
 # --- Readers: (attention, one call of its method) -> Dot or Points

@@ -181,9 +181,12 @@ def formula_of(
         projections = _projections(modules[layer])
         if scale is None or projections is None:
             return None
-        factors, size = (None if part is None else _numpy(part[image][rows]) for part in scale)
-        layers[layer] = LayerFormula(factors, size, *map(_numpy, projections))
-    formula = PositionalFormula(layers, modules[next(iter(splits))].num_heads, **code, grid=grid)
+        factors, size = scale
+        layers[layer] = LayerFormula(
+            _numpy(factors[image][rows]), None if size is None else _numpy(size[image][rows]), *map(_numpy, projections)
+        )
+    heads = next(iter(splits.values())).logits.size(0)
+    formula = PositionalFormula(layers, heads, **code, grid=grid)
     return formula if _fits(formula, splits, rows, anchors, shapes[0]) else None
 
 
@@ -199,6 +202,7 @@ def _fits(
     if not len(rows):
         return True
     for layer, attention in splits.items():
+        assert attention.position is not None
         recorded = attention.position[:, 0].unflatten(-1, shape)[:, :height, :width].double().numpy()
         given = formula.logits(layer, 0, anchors[layer, rows[0]].tolist())
         if not np.abs(given - recorded).max() <= TOLERANCE * max(np.abs(recorded).max(), 1):

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmdet.models.layers.transformer.utils import ConditionalAttention
 from torch import Tensor
 
-from mmdet_dab.explain.attentions import DotAttention, PointAttention, places
+from mmdet_dab.explain.attentions import DotAttention, Place, PointAttention, places
 from mmdet_dab.explain.packing import Block
 from mmdet_dab.explain.recording import Recording
 from mmdet_dab.models.anchor_masked_attention import AnchorMaskedCrossAttention
+from mmdet_dab.models.attention import ConditionalCrossAttention
 
 #: Why there are no sliders, and no parts, by the kind of attention.
 WHY = {
@@ -61,6 +63,7 @@ def model_data(model: Any, name: str, recording: Recording, block: Block) -> dic
         classes=classes[: recording.scores.size(-1)],
         formula=None if formula is None else _formula_constants(formula, block),
         masks=_masks(model),
+        mixed=[place.layer for place in places(model) if place.role == 'cross' and _mixes(place)],
     )
 
 
@@ -84,6 +87,14 @@ def _formula_constants(formula: Any, block: Block) -> dict[str, Any]:
             for layer, part in formula.layers.items()
         },
     )
+
+
+def _mixes(place: Place) -> bool:
+    """Whether conditional attention adds projected positions to its content, too."""
+    module: Any = place.module
+    if isinstance(module, ConditionalCrossAttention):
+        return module.query_position is not None
+    return isinstance(module, ConditionalAttention) and (place.layer == 0 or module.keep_query_pos)
 
 
 def _masks(model: Any) -> dict[int, dict[str, Any]]:

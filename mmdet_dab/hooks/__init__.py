@@ -6,6 +6,7 @@ from mmdet_dab.hooks.channels_last_hook import ChannelsLastHook
 from mmdet_dab.hooks.fine_tuning_hook import FineTuningHook
 from mmdet_dab.hooks.not_finite_hook import NotFiniteError, NotFiniteHook
 from mmdet_dab.hooks.optimize_for_inference_hook import OptimizeForInferenceHook
+from mmdet_dab.hooks.process_watch_hook import ProcessWatchHook
 from mmdet_dab.hooks.resume_hook import ResumeHook
 from mmdet_dab.hooks.safe_checkpoint_hook import SafeCheckpointHook
 from mmdet_dab.hooks.training_watch_hook import TrainingWatchHook
@@ -21,6 +22,7 @@ __all__ = [
     'NotFiniteError',
     'NotFiniteHook',
     'OptimizeForInferenceHook',
+    'ProcessWatchHook',
     'ResumeHook',
     'SafeCheckpointHook',
     'TrainingWatch',

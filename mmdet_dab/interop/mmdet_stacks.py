@@ -52,6 +52,7 @@ class MMDetStack(RenamedTensors, BaseModule):
     """
 
     renamed_tensors = MappingProxyType({'': 'stack.'})
+    level_arguments = staticmethod(level_arguments)
 
     def __init__(self, stack: Any, **facts: Any) -> None:
         super().__init__()
@@ -103,7 +104,7 @@ class MMDetDeformableEncoder(MMDetStack):
             query=tokens.content,
             query_pos=tokens.position,
             key_padding_mask=tokens.padding,
-            **level_arguments(tokens),
+            **self.level_arguments(tokens),
         )
         return replace(tokens, content=content)
 
@@ -175,7 +176,7 @@ class MMDetDeformableDecoder(MMDetStack):
             value=tokens.content,
             key_padding_mask=tokens.padding,
             reference_points=queries.anchors,
-            **level_arguments(tokens),
+            **self.level_arguments(tokens),
         )
         return DecoderOutput(states, points, queries)
 

@@ -125,7 +125,7 @@ def test_a_refusal_without_words_shows_its_line(task: Task):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='refused only where there is no GPU')
-@pytest.mark.parametrize(('flag', 'reason'), [('--amp', '--amp needs a GPU'), ('--launcher=slurm', 'dist_train.sh')])
+@pytest.mark.parametrize(('flag', 'reason'), [('--launcher=slurm', 'slurm_train.sh')])
 def test_what_needs_a_gpu(command: Commands, task: Task, flag: str, reason: str):
     assert reason in command.error('train', task.config, flag, *task.options)
 

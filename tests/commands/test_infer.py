@@ -75,6 +75,47 @@ def test_an_image_that_cannot_be_read(command: Commands, task: Task, weights: Pa
     assert (tmp_path / 'out/vis/deep/a.png').is_file()
 
 
+def test_images_that_are_cut_off_or_have_a_hole_are_named(
+    command: Commands, task: Task, weights: Path, shots: Path, tmp_path: Path
+):
+    sound = (shots / 'b.jpg').read_bytes()
+    middle = sound.index(b'\xff\xda') + 20
+    (shots / 'cut.jpg').write_bytes(sound[: middle + 60])
+    (shots / 'hole.jpg').write_bytes(sound[:middle] + bytes(100) + sound[middle + 100 :] + b'\xff\xd9')
+    command.error('infer', 'shots', task.config, weights, '--out-dir', 'out', '--device', 'cpu', code=1)
+    done = {file.name for file in (tmp_path / 'out/preds').glob('*.json')}
+    assert done == {'a.json', 'b.json', 'clip.json'}
+
+
+def test_weights_of_another_model_are_refused_and_wrapped_ones_found(
+    command: Commands, task: Task, weights: Path, shots: Path
+):
+    state = torch.load(weights, weights_only=True)['state_dict']
+    torch.save({'model': dict(list(state.items())[: len(state) // 2])}, 'half.pth')
+    assert 'half.pth' in command.error('infer', 'shots/a.png', task.config, 'half.pth')
+    spoiled = {name: value * float('nan') if value.dim() == 4 else value for name, value in state.items()}
+    torch.save({'state_dict': spoiled}, 'nan.pth')
+    assert 'nan.pth' in command.error('infer', 'shots/a.png', task.config, 'nan.pth')
+    torch.save({'ema': {'module': {f'net.{name}': value for name, value in state.items()}}}, 'wrapped.pth')
+    command('infer', 'shots/a.png', task.config, 'wrapped.pth', '--out-dir', 'out')
+    # No names in the checkpoint: those of the config, not COCO's.
+    assert set(json.loads(Path('out/preds/a.json').read_text())['names']) <= set(CLASSES)
+
+
+@pytest.mark.parametrize('names', [('square',), ('a', 'b', 'c')])
+def test_names_of_another_number_of_classes_are_not_drawn(
+    command: Commands, task: Task, weights: Path, shots: Path, names: tuple[str, ...]
+):
+    state = torch.load(weights, weights_only=True)['state_dict']
+    torch.save({'state_dict': state, 'meta': {'dataset_meta': {'classes': names}}}, 'named.pth')
+    command('infer', 'shots/a.png', task.config, 'named.pth', '--out-dir', 'out')
+    assert set(json.loads(Path('out/preds/a.json').read_text())['names']) <= set(CLASSES)
+    bare = Config.fromfile(task.config)
+    bare.test_dataloader.dataset.metainfo = bare.metainfo = dict(classes=('only',))
+    bare.dump('bare.py')
+    assert 'named.pth' in command.error('infer', 'shots/a.png', 'bare.py', 'named.pth')
+
+
 @pytest.mark.parametrize('device', ['gpu', '0', 'cuda:99', 'CPU', '-1', ''])
 def test_a_device_that_is_not_there(device: str):
     check_device('cpu')

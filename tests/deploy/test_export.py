@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mmengine
 import numpy as np
 import onnx
 import pytest
@@ -13,7 +17,6 @@ import torch
 from mmdet.apis import inference_detector
 from mmengine.config import Config
 from PIL import Image
-from torch import nn
 
 from mmdet_dab import build
 from mmdet_dab.deploy import Detections, Predictor, exporter
@@ -22,9 +25,13 @@ from mmdet_dab.deploy.exporter import Request, export
 from mmdet_dab.deploy.metadata import KEY, Metadata
 from mmdet_dab.deploy.preprocessing import prepare, read_image
 from mmdet_dab.deploy.program import DetectionProgram
-from mmdet_dab.deploy.verify import difference
+from mmdet_dab.deploy.request import check_target
+from mmdet_dab.deploy.verify import CANVASES, Difference, compared, difference, refusal
 from mmdet_dab.errors import ConfigError, UserError
+from tests.helpers.commands import Commands, call
 from tests.helpers.paths import ROOT
+from tests.helpers.tiny_task import CLASSES as TASK_CLASSES
+from tests.helpers.tiny_task import Task, make_task
 
 CLASSES = ('say "hi"\n', '<b>')
 PIPELINE = [
@@ -64,6 +71,13 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert max(found.score for found in differences) < 1e-5
     assert max(found.box for found in differences) < 1e-5
     return out
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Commands:
+    """Runs ``mmdet-dab`` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return Commands(monkeypatch, capfd)
 
 
 @pytest.fixture
@@ -149,36 +163,154 @@ def test_a_file_of_torch_that_takes_pixels(checkpoint: Path, tmp_path: Path, exp
         np.testing.assert_allclose(one.scores, other.scores, rtol=0, atol=1e-5)
 
 
-class Reversed(nn.Module):
-    """A program that is right for a batch of two only."""
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('suffix', 'precision'),
+    [
+        ('.onnx', 'float16'),
+        ('.xml', 'float32'),
+        ('.xml', 'float16'),
+        ('.xml', 'bfloat16'),
+        ('.pt2', 'float16'),
+        ('.pt2', 'bfloat16'),
+    ],
+)
+def test_every_format_in_every_precision(checkpoint: Path, tmp_path: Path, suffix: str, precision: str):
+    """Its differences are within the tolerance of the precision, and it says what it is."""
+    out = tmp_path / f'tiny{suffix}'
+    try:
+        check_target(out, precision)
+    except UserError as error:  # no openvino, or no bfloat16 in this processor
+        pytest.skip(str(error))
+    differences = export(Request(tiny_config(), checkpoint, out, precision=precision), lambda text: None)
+    assert len(differences) == 9
+    assert refusal(differences, precision) is None
+    metadata = load_backend(out, trusted=True).metadata
+    assert metadata.precision == precision
+    assert metadata.classes == CLASSES
+    assert {path.suffix for path in tmp_path.iterdir()} == {suffix, *(('.bin',) if suffix == '.xml' else ())}
 
-    def __init__(self, program: nn.Module) -> None:
-        super().__init__()
-        self.program = program
 
-    def forward(self, images: torch.Tensor, valid_sizes: torch.Tensor) -> Any:
-        scores, labels, boxes = self.program(images, valid_sizes)
-        return (scores, labels, boxes) if len(images) == 2 else (scores, labels, boxes.flip(1))
-
-
-def test_a_file_that_differs_is_not_left_behind(
+def test_a_file_of_other_weights_is_not_left_behind(
     monkeypatch: pytest.MonkeyPatch, exported: Path, checkpoint: Path, tmp_path: Path
 ):
+    """Nor does it take the place of a file that is there."""
     monkeypatch.setattr(exporter, 'traced', lambda program, kind: None)
     monkeypatch.setitem(exporter.WRITERS, '.onnx', lambda _, path, __: path.write_bytes(exported.read_bytes()))
-    monkeypatch.setattr(exporter, 'DetectionProgram', lambda model: Held(model))
+    torch.manual_seed(1)
+    other: Any = build(tiny_config())
+    monkeypatch.setattr(exporter, 'build', lambda *_: other)
     out = tmp_path / 'wrong.onnx'
-    with pytest.raises(UserError, match=r'wrong\.onnx'):
-        export(Request(tiny_config(), checkpoint, out), lambda text: None)
-    assert list(tmp_path.iterdir()) == []
+    for before in ([], [out]):
+        with pytest.raises(UserError, match=r'wrong\.onnx'):
+            export(Request(tiny_config(), checkpoint, out), lambda text: None)
+        assert list(tmp_path.iterdir()) == before
+        out.write_text('of before')
+    assert out.read_text() == 'of before'
 
 
-class Held(Reversed):
-    """See :class:`Reversed`."""
+@pytest.mark.parametrize(
+    ('name', 'precision'),
+    [('wrong.onnx', 'float16'), ('wrong.xml', 'float32'), ('wrong.xml', 'float16'), ('wrong.pt2', 'bfloat16')],
+)
+def test_a_file_that_differs_is_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path, name: str, precision: str
+):
+    """Whatever the format, of which one has two files."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(DetectionProgram(model))
-        self.selection = self.program.selection
+    def write(_: Any, path: Path, __: Metadata) -> None:
+        path.write_text('a file')
+        path.with_suffix('.bin').write_text('its weights')
+
+    monkeypatch.setattr(exporter, 'check_target', lambda *_: None)
+    monkeypatch.setattr(exporter, 'traced', lambda program, kind: None)
+    monkeypatch.setitem(exporter.WRITERS, Path(name).suffix, write)
+    monkeypatch.setattr(exporter, 'compared', lambda *_: [Difference(2, 96, 128, 0.4, 0.0, 0)])
+    with pytest.raises(UserError, match=f'96×128.*{"please report" if precision == "float32" else precision}'):
+        export(Request(tiny_config(), checkpoint, tmp_path / name, precision=precision), lambda text: None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_table_of_differences_has_every_batch_and_size(exported: Path, checkpoint: Path):
+    model = build(tiny_config(), checkpoint)
+    found = list(compared(model, exported, load_backend(exported).metadata))
+    assert {(one.batch, one.height, one.width) for one in found} == {
+        (batch, *canvas) for batch in (1, 2, 5) for canvas in CANVASES
+    }
+    assert refusal(found, 'float32') is None
+
+
+def test_weights_of_half_the_size(exported: Path, checkpoint: Path, tmp_path: Path):
+    path = tmp_path / 'half.onnx'
+    path.write_bytes(exported.read_bytes())
+    exporter.halve_weights(path)
+    weights = sum(tensor.ByteSize() for tensor in onnx.load(exported).graph.initializer)
+    assert path.stat().st_size < exported.stat().st_size - 0.4 * weights
+    metadata = replace(load_backend(exported).metadata, precision='float16')
+    found = list(compared(build(tiny_config(), checkpoint), path, metadata))
+    assert refusal(found, 'float16') is None
+    assert refusal(found, 'float32') is not None
+
+
+@pytest.fixture
+def pictures_of_several_sizes(tmp_path: Path) -> Task:
+    """A task whose images are cut to different heights and widths."""
+    task = make_task(tmp_path)
+    annotations = task.data_root / 'annotations' / 'all.json'
+    content = json.loads(annotations.read_text())
+    for number, entry in enumerate(content['images']):
+        path = task.data_root / 'images' / entry['file_name']
+        image = Image.open(path).crop((0, 0, 64 - 2 * number, 44 + 4 * number))
+        image.save(path)
+        entry['width'], entry['height'] = image.size
+    annotations.write_text(json.dumps(content))
+    return task
+
+
+@pytest.fixture
+def renamed(exported: Path, tmp_path: Path) -> Path:
+    """The exported file with the names of the classes of the task."""
+    model = onnx.load(exported)
+    (entry,) = (entry for entry in model.metadata_props if entry.key == KEY)
+    entry.value = json.dumps(json.loads(entry.value) | dict(classes=TASK_CLASSES))
+    onnx.save(model, tmp_path / 'renamed.onnx')
+    return tmp_path / 'renamed.onnx'
+
+
+@pytest.fixture
+def renamed_checkpoint(checkpoint: Path, tmp_path: Path) -> Path:
+    """The same of the checkpoint."""
+    content = torch.load(checkpoint, weights_only=True) | dict(meta=dict(dataset_meta=dict(classes=TASK_CLASSES)))
+    torch.save(content, tmp_path / 'renamed.pth')
+    return tmp_path / 'renamed.pth'
+
+
+@pytest.mark.parametrize('batch', [1, 2, 8])
+def test_what_ships_is_evaluated_as_the_detector_is(
+    pictures_of_several_sizes: Task, renamed: Path, renamed_checkpoint: Path, tmp_path: Path, batch: int
+):
+    """All predictions of the ordinary test loop are the same at every batch size, and so is every AP of them.
+
+    The same with trained weights: docs/deploy.md.
+    """
+    task = pictures_of_several_sizes
+    options = ('--work-dir', tmp_path / 'tested', *task.options, f'test_dataloader.batch_size={batch}')
+    call('test', task.config, renamed_checkpoint, '--out', tmp_path / 'eager.pkl', *options)
+    call('test', task.config, '--model', renamed, '--out', tmp_path / 'file.pkl', *options)
+    eager, found = (mmengine.load(tmp_path / f'{name}.pkl') for name in ('eager', 'file'))
+    assert len(eager) == len(found) == 6
+    for one, other in zip(eager, found, strict=True):
+        assert one['img_id'] == other['img_id']
+        height, width = one['ori_shape']
+        unit = np.array([width, height, width, height])
+        pair = [
+            (part['scores'].numpy()[None], part['labels'].numpy()[None], part['bboxes'].numpy()[None] / unit)
+            for part in (one['pred_instances'], other['pred_instances'])
+        ]
+        result = difference(*pair, (height, width))
+        assert result.score < 1e-5
+        assert result.box < 1e-5
+        assert not result.unmatched
 
 
 def test_requests_that_cannot_be_met(checkpoint: Path, tmp_path: Path):
@@ -188,12 +320,47 @@ def test_requests_that_cannot_be_met(checkpoint: Path, tmp_path: Path):
         return str(error.value)
 
     assert '.onnx' in refused('model.tflite')
-    assert 'float32' in refused('model.onnx', precision='float16')
+    assert 'float16' in refused('model.onnx', precision='bfloat16')
+    assert 'float32' in refused('model.pt2', precision='int4')
     assert 'folder' in refused('nowhere/model.onnx')
+    (tmp_path / 'folder.onnx').mkdir()
+    assert 'folder.onnx' in refused('folder.onnx')
+    for threshold in (-0.1, 1.5, float('nan')):
+        assert str(threshold) in refused('model.pt2', threshold=threshold)
     config = tiny_config()
     config.test_dataloader.dataset.pipeline.insert(1, dict(type='RandomFlip', prob=1.0))
     with pytest.raises(ConfigError, match='RandomFlip'):
         export(Request(config, checkpoint, tmp_path / 'model.onnx'), lambda text: None)
+
+
+def test_a_missing_package_is_named_with_the_pip_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    installed = importlib.util.find_spec
+    for suffix, module, extra in (('.onnx', 'onnxscript', 'export,runtime'), ('.xml', 'openvino', 'export,openvino')):
+        monkeypatch.setattr(importlib.util, 'find_spec', lambda name, m=module: None if name == m else installed(name))
+        with pytest.raises(UserError, match=re.escape(f"{module} is not installed: pip install 'mmdet_dab[{extra}]'")):
+            check_target(tmp_path / f'model{suffix}')
+
+
+def test_the_command_refuses_before_it_loads_anything(command: Commands, checkpoint: Path, tmp_path: Path):
+    config = ROOT / 'tests/helpers/tiny_model.py'
+
+    def refused(*arguments: object, **options: Any) -> str:
+        return command.error('export', config, *arguments, **options)
+
+    assert 'nowhere' in refused(checkpoint, '--out', 'nowhere/model.onnx')
+    assert '.tflite' in refused(checkpoint, '--out', 'model.tflite')
+    assert 'bfloat16' in refused(checkpoint, '--out', 'model.onnx', '--precision', 'bfloat16')
+    assert 'missing.pth' in refused('missing.pth', '--out', 'model.onnx')
+    (tmp_path / 'there.onnx').write_text('')
+    assert '--overwrite' in refused(checkpoint, '--out', 'there.onnx')
+
+
+def test_a_checkpoint_of_another_model_is_refused(command: Commands, tmp_path: Path):
+    other: Any = build(tiny_config())
+    torch.save(dict(state_dict={f'other.{key}': value for key, value in other.state_dict().items()}), 'other.pth')
+    config = ROOT / 'tests/helpers/tiny_model.py'
+    assert 'other.pth' in command.error('export', config, 'other.pth', '--out', 'model.onnx')
+    assert [path.name for path in tmp_path.iterdir()] == ['other.pth']
 
 
 def test_files_that_cannot_be_used(exported: Path, tmp_path: Path):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from mmdet_dab.commands import arguments
 from mmdet_dab.deploy import Detections
 from mmdet_dab.deploy.folder import Run
 from mmdet_dab.deploy.results import FORMATS, Drawn, JsonFiles, make_folder
@@ -98,6 +99,10 @@ def test_every_format_has_every_image_frame_and_name(shots: Path, tmp_path: Path
     assert [category['name'] for category in coco.cats.values()] == list(CLASSES)
 
 
+def test_every_format_is_an_option():
+    assert tuple(FORMATS) == arguments.FORMATS
+
+
 def test_names_come_back_whole(tmp_path: Path):
     """Quotes, line ends and markup, through both formats of text."""
     cv2.imwrite(str(tmp_path / 'a,"b".png'), frame(0))
@@ -167,10 +172,10 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(
 
 def test_a_codec_that_cannot_be_written_is_refused(capfd: pytest.CaptureFixture[str]):
     check_codec('mp4v')
-    for codec in ('zzzz', 'much too long'):
+    for codec in ('zzzz', 'much too long', '', 'ääää'):
         with pytest.raises(UserError, match=f'--codec {codec}.*mp4v'):
             check_codec(codec)
-    assert capfd.readouterr().err == ''
+    assert capfd.readouterr() == ('', '')
 
 
 def test_a_video_that_was_not_written_whole_is_refused(tmp_path: Path):

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from mmdet_dab import cli
 from mmdet_dab.deploy import Predictor
+from mmdet_dab.deploy.metadata import KEY
 from mmdet_dab.errors import DataError, UserError
 from tests.helpers.hand_made import CLASSES, METADATA, write_hand_made
 
@@ -73,6 +74,7 @@ def test_neither_torch_nor_mmdet_is_imported(model: Path, shot: Path):
     program = f"""
 import sys
 from mmdet_dab.deploy import Predictor
+from mmdet_dab.deploy.metadata import KEY
 at_import = set(sys.modules)
 from mmdet_dab.cli import main
 assert main(['run', {str(model)!r}, {str(shot)!r}, '--out', {str(shot.parent / 'out')!r}]) == 0
@@ -102,7 +104,7 @@ def test_zero_images_and_an_empty_batch_are_refused(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()
-    for arguments in (['empty'], ['gone.png'], ['.', '--batch-size', '0']):
+    for arguments in (['empty'], ['gone.png'], ['.', '--batch-size', '0'], ['.', '--threads', '0']):
         assert cli.main(['run', str(model), *arguments]) == 2
         said = capfd.readouterr().err.splitlines()
         assert len(said) == 1
@@ -141,6 +143,42 @@ def test_files_that_are_no_exported_detector(model: Path, tmp_path: Path):
     assert 'mmdet-dab export' in refused(write_hand_made(tmp_path / 'bare.onnx', metadata=None))
     (tmp_path / 'folder.onnx').mkdir()
     assert 'folder.onnx' in refused(tmp_path / 'folder.onnx')
+
+
+@pytest.mark.parametrize(
+    ('key', 'value'),
+    [
+        ('classes', []),
+        ('classes', 'ab'),
+        ('classes', [1, 2]),
+        ('palette', [[1, 2, 3]]),
+        ('palette', [[1, 2, 300], [1, 2, 3]]),
+        ('resize', 'shrink'),
+        ('scale', [10**9, 10**9]),
+        ('scale', [0, 100]),
+        ('scale', ['a', 'b']),
+        ('mean', [1, 2]),
+        ('std', [1, 0, 1]),
+        ('std', None),
+        ('channels', 'xyz'),
+        ('pad_divisor', 0),
+        ('input', 'float64'),
+        ('threshold', '0.3'),
+        ('version', 'new'),
+    ],
+)
+def test_metadata_that_no_export_writes(model: Path, tmp_path: Path, key: str, value: object):
+    changed = onnx.load(model)
+    facts = json.loads(METADATA.to_json())
+    helper.set_model_props(changed, {KEY: json.dumps(facts | {key: value})})
+    onnx.save(changed, tmp_path / 'odd.onnx')
+    assert 'odd.onnx' in refused(tmp_path / 'odd.onnx')
+
+
+def test_more_classes_predicted_than_named(tmp_path: Path, shot: Path):
+    facts = replace(METADATA, classes=('a',), palette=((1, 2, 3),))
+    with pytest.raises(DataError, match='1'):
+        Predictor(write_hand_made(tmp_path / 'few.onnx', facts))(shot)
 
 
 # --- A model file is data

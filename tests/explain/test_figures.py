@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ CENTER = torch.tensor([[0.5, 0.5, 0.2, 0.2]])
 
 def extent(anchor: list[float], temperature: float = 20, modulated: bool = True) -> tuple[float, float]:
     """Width and height of the half maximum of a map from the formula."""
-    encoder = SinePositionalEncoder(64, temperature)
+    encoder = SinePositionalEncoder(256, temperature)
     reference = torch.tensor([0.2, 0.2]) if modulated else None
     return half_maximum(as_attention(code_logits(encoder, torch.tensor([anchor]), SHAPE, reference))[0])
 
@@ -52,7 +54,7 @@ def test_logits_are_the_sum_of_cosines_of_eq_6():
 
 
 def test_the_map_widens_with_the_width_of_the_anchor_and_only_with_it():
-    sizes = [extent([0.5, 0.5, w, 0.2]) for w in (0.1, 0.2, 0.4, 0.8)]
+    sizes = [extent([0.5, 0.5, w, 0.2]) for w in (0.05, 0.1, 0.2, 0.4)]
     widths, heights = zip(*sizes, strict=True)
     assert list(widths) == sorted(set(widths))
     assert max(heights) - min(heights) < 1e-3
@@ -119,7 +121,9 @@ def test_a_larger_anchor_widens_the_map_of_a_detector():
     assert spreads == sorted(set(spreads))
 
 
-@pytest.mark.parametrize(('name', 'word'), [('DAB-Deformable', 'DeformableAttention'), ("mmdet's DABDETR", 'DABDETR')])
+@pytest.mark.parametrize(
+    ('name', 'word'), [('DAB-Deformable', 'DeformableCrossAttention'), ("mmdet's DABDETR", 'DABDETR')]
+)
 def test_detectors_without_such_maps_are_refused(name: str, word: str):
     model = assemblies.build(name)
     with pytest.raises(UserError, match=word):
@@ -167,8 +171,7 @@ def test_every_object_is_found_once_and_by_its_class():
 def test_worst_images_come_first_and_need_ground_truth(monkeypatch: pytest.MonkeyPatch):
     from mmdet_dab.explain.figures import figure_12
 
-    sample = InstanceData(pred_instances=None)
-    sample.pred_instances = found([[0.0, 0, 10, 10]], [0])
+    sample = SimpleNamespace(pred_instances=found([[0.0, 0, 10, 10]], [0]))
     monkeypatch.setattr(figure_12, 'inference_detector', lambda model, image: sample)
     right, empty = example([[0.0, 0, 10, 10]], [0], 'right'), example([], [], 'empty')
     cases = worst_cases(None, [right, empty], 0.3)
@@ -215,6 +218,16 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_goes_on(command: Commands, we
     assert Path('figures/figure_7.png').exists()
     assert not Path('figures/figure_12.png').exists()
     assert '--annotations' in command.error(*arguments, '12')
+    box = dict(id=1, image_id=1, category_id=1, bbox=[10, 10, 20, 20], area=400, iscrowd=0)
+    images = [dict(id=1, file_name='red.png', width=80, height=60)]
+    content = dict(images=images, annotations=[box], categories=[dict(id=1, name='ring')])
+    Path('red.json').write_text(json.dumps(content))
+    command(*arguments, '12', '--annotations', 'red.json')
+    assert Path('figures/figure_12.png').exists()
+    content['categories'][0]['name'] = 'cup'
+    Path('cup.json').write_text(json.dumps(content))
+    assert "'cup'" in command.error(*arguments, '12', '--annotations', 'cup.json')
+    assert '--images' in command.error('figures', 'shapes/demo', weights, '--annotations', 'red.json')
     assert '--layer 9' in command.error(*arguments, '4', '--layer', 9)
     assert 'nowhere' in command.error('figures', 'shapes/demo', 'nowhere.pth')
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed
 import torch.multiprocessing
 from torch import nn
 
@@ -30,15 +31,29 @@ def server() -> multiprocessing.context.BaseContext:
 def run_in_two_processes(function: Callable[..., None], *arguments: Any) -> None:
     """Call ``function(rank, port, *arguments)`` in processes 0 and 1."""
     server()
+    # This process keeps the store in which they meet, as torchrun's agent does: nobody can take the
+    # port before it is used, and none of the two can leave with it before the other is done.
+    store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
     torch.multiprocessing.start_processes(
-        _process, (function, free_port(), arguments), nprocs=2, start_method='forkserver'
+        _process, (function, store.port, arguments), nprocs=2, start_method='forkserver'
+    )
+
+
+def environment(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells process 0 or 1; the store at ``port`` is kept by neither of them."""
+    return dict(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE='2',
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+        TORCHELASTIC_USE_AGENT_STORE='True',
+        TORCHELASTIC_RESTART_COUNT='0',
     )
 
 
 def _process(rank: int, function: Callable[..., None], port: int, arguments: tuple[Any, ...]) -> None:
-    os.environ |= dict(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
-    )
+    os.environ |= environment(rank, port)
     torch.set_num_threads(1)
     function(rank, port, *arguments)
 

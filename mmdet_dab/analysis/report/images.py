@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from mmdet_dab.analysis.report.tiles import Loader
+from mmdet_dab.console import say
 from mmdet_dab.data.images import read_header
 from mmdet_dab.errors import listed, plural
 
@@ -29,14 +29,15 @@ def folder_loader(folder: Path | None, images: Sequence[dict[str, Any]]) -> Load
         return None
     missing = [image['file_name'] for image in images if read_header(folder / image['file_name']).problem]
     if len(missing) == len(images):
-        warn(
-            f'{folder}: {"no image of the annotations is there" if folder.is_dir() else "there is no such folder"}, '
-            f'such as {missing[0]}. The report has no galleries; name the folder of the images.'
+        what = 'no image of the annotations is there' if folder.is_dir() else 'there is no such folder'
+        say(
+            f'warning: {folder}: {what}, such as {missing[0]}. The report has no galleries; '
+            'name the folder of the images.'
         )
         return None
     if missing:
-        warn(
-            f'{folder}: {plural(len(missing), "image")} cannot be read ({listed(missing, 3)}). '
+        say(
+            f'warning: {folder}: {plural(len(missing), "image")} cannot be read ({listed(missing, 3)}). '
             'The galleries do without them.'
         )
 
@@ -59,8 +60,3 @@ def size_reader(folder: Path | None) -> Callable[[str], tuple[int, int] | None]:
         return None if header is None or header.problem else header.loaded_size
 
     return size_of
-
-
-def warn(text: str) -> None:
-    """A line on stderr."""
-    print(f'warning: {text}', file=sys.stderr)

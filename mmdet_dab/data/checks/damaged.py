@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from mmdet_dab.errors import DataError, TrainingError, UserError
 
 
 @contextlib.contextmanager
-def damaged_images_named(runner: Any) -> Iterator[None]:
+def damaged_images_named(datasets: Iterable[Any]) -> Iterator[None]:
     """Turn an error while images are loaded into one that names the image.
 
     Args:
-        runner: whose loops run inside; its datasets are searched after an error only.
+        datasets: that are loaded inside; they are searched after an error only.
 
     Raises:
         DataError: an image of the datasets cannot be opened. Any other error stays as it is.
@@ -26,28 +26,31 @@ def damaged_images_named(runner: Any) -> Iterator[None]:
     except (UserError, TrainingError):
         raise
     except Exception as error:
-        for path in _image_paths(runner):
-            problem = read_header(path).problem
-            if problem:
-                fix = 'Copy it again, or take it out of the annotations with `mmdet-dab new-data --leave-out-faulty`'
-                raise DataError(f'{path} {problem}: loading the images ended there. {fix}') from error
+        for dataset in datasets:
+            for path in _paths_of(dataset):
+                problem = read_header(path).problem
+                if problem:
+                    fix = 'Copy it again, or take it out with `mmdet-dab new-data --leave-out-faulty`'
+                    raise DataError(f'{path} {problem}: loading the images ended there. {fix}') from error
         raise
 
 
-def _image_paths(runner: Any) -> Iterator[Path]:
-    """The images of all loops that were built."""
-    for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
-        loader = getattr(loop, 'dataloader', None)
+def datasets_of(runner: Any) -> Iterator[Any]:
+    """The datasets of all loops of a Runner that are built by the time they are asked for."""
+    for name in ('_train_loop', '_val_loop', '_test_loop'):
+        loader = getattr(getattr(runner, name), 'dataloader', None)
         if loader is not None:
-            yield from _paths_of(loader.dataset)
+            yield loader.dataset
 
 
 def _paths_of(dataset: Any) -> Iterator[Path]:
-    for part in getattr(dataset, 'datasets', None) or [getattr(dataset, 'dataset', None)]:
-        if part is not None:
-            yield from _paths_of(part)
-            return
-    if hasattr(dataset, 'get_data_info'):
+    """The images of a dataset that may be wrapped or joined."""
+    inside = list(getattr(dataset, 'datasets', None) or ())
+    if not inside and getattr(dataset, 'dataset', None) is not None:
+        inside = [dataset.dataset]
+    for part in inside:
+        yield from _paths_of(part)
+    if not inside and hasattr(dataset, 'get_data_info'):
         for index in range(len(dataset)):
             path = dataset.get_data_info(index).get('img_path')
             if isinstance(path, str):

@@ -40,6 +40,12 @@ def check_images(data: Annotations, folder: ImageFolder, *, oriented: bool = Fal
         places = Places(broken, lambda row: f'{data.image(row)} {headers[row].problem}')
         what = f'{plural(len(broken), "image")} cannot be used'
         findings.append(Finding(data.source, what, places, True, 'Copy them again', images=broken))
+    outside = [row for row, image in enumerate(data.images) if leads_out(image['file_name'])]
+    if outside:
+        what = f'{len(outside):,} of {plural(len(headers), "image")} {are(len(outside))} outside of {folder.folder}'
+        findings.append(
+            Finding(data.source, what, Places(outside, data.image), fix='Look whether they should lie there')
+        )
     findings += _check_sizes(data, headers)
     if not oriented:
         findings += _check_orientation(data, headers)
@@ -50,6 +56,11 @@ def check_images(data: Annotations, folder: ImageFolder, *, oriented: bool = Fal
         findings.append(Finding(data.source, what, Places(deep, data.image), fix=fix))
     usable = [row for row, header in enumerate(headers) if not header.problem]
     return [*findings, *_check_pixels(data, usable, folder)]
+
+
+def leads_out(name: str) -> bool:
+    """Whether a file name, relative to a folder, is that of a file outside of it."""
+    return os.path.isabs(name) or os.path.normpath(name).split(os.sep)[0] == '..'
 
 
 def _check_pixels(data: Annotations, rows: Sequence[int], folder: ImageFolder) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch.utils.data import Subset
 
+from mmdet_dab.data.checks.damaged import damaged_images_named
 from mmdet_dab.deploy.exported_detector import ExportedDetector
 from mmdet_dab.errors import ConfigError
 from mmdet_dab.registry import DATASETS
@@ -71,7 +72,8 @@ class CalibrationImages:
 
     def __getitem__(self, index: int) -> Inputs:
         """``images`` (1, 3, H, W) and ``valid_sizes`` (1, 2)."""
-        item = self.images[index]
+        with damaged_images_named([self.images]):
+            item = self.images[index]
         batch = self.detector.data_preprocessor(
             dict(inputs=[item['inputs']], data_samples=[item['data_samples']]), False
         )

@@ -31,7 +31,7 @@ def draw(material: Material) -> Figure:
             f'figure 10: the queries of {material.subjects[0].name} have learned positions, which are no places in '
             'the image: there is no point and no box to draw'
         )
-    figure, cells = style.panels(len(shown), 3, 3.0, 3.0)
+    figure, cells = style.panels(len(shown), 3, 2.4, 2.4)
     for axes, (subject, learned) in zip(cells, shown, strict=True):
         anchors = learned.cpu()
         trained = '' if subject.trained else '\nbefore training'

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from mmdet_dab.errors import UserError
 from mmdet_dab.explain.figures import style
-from mmdet_dab.explain.figures.material import Example, Material, Subject
+from mmdet_dab.explain.figures.material import Example, Material, Subject, highest
 from mmdet_dab.explain.recording import Recording, record
 
 TITLE = 'The boxes of queries, layer by layer'
 IMAGES, QUERIES = 3, 4
+#: Of all columns, in inches.
+WIDTH = 8.0
 #: An edge is unstable where a layer moves it away from where it ends, by more than this part of the
 #: image.
 TOLERANCE = 0.01
@@ -46,7 +48,8 @@ def draw(material: Material) -> Figure:
         for subject in subjects
     ]
     columns = 1 + max(len(recording.boxes) for _, _, recording in rows)
-    figure, cells = style.panels(len(rows), columns, 2.3, 2.45)
+    width = min(2.0, WIDTH / columns)
+    figure, cells = style.panels(len(rows), columns, width, width * highest(images) + 0.35)
     for index, (axes, (subject, example, recording)) in enumerate(zip(cells, rows, strict=True)):
         _draw_row(axes, subject, example, recording, material.threshold, first=index == 0)
     return figure
@@ -59,6 +62,7 @@ def _draw_row(
     for cell in axes:
         cell.imshow(example.pixels, extent=(0, 1, 1, 0), interpolation='bilinear')
         cell.set_aspect(height / width)
+        cell.autoscale(False)
         cell.set_xticks([])
         cell.set_yticks([])
     style.name_row(axes[0], f'{subject.name}\n{example.name}')
@@ -80,7 +84,7 @@ def _draw_row(
         for box, marks in zip(recording.boxes[layer, queries].tolist(), unstable[layer].tolist(), strict=True):
             _draw_edges(cell, box, marks)
         count = int(unstable[layer].sum())
-        cell.set_xlabel(f'{count} unstable of {4 * len(queries)} edges', fontsize=style.SMALL)
+        cell.set_xlabel(f'{count} of {4 * len(queries)} edges unstable', fontsize=style.SMALL)
 
 
 def found_queries(recording: Recording, threshold: float, number: int = QUERIES) -> list[int]:
@@ -97,5 +101,3 @@ def _draw_edges(axes: Axes, box: list[float], unstable: list[bool]) -> None:
     for (xs, ys), marked in zip(edges, unstable, strict=True):
         axes.plot(xs, ys, color='white', linewidth=4 if marked else 2.6, solid_capstyle='butt')
         axes.plot(xs, ys, color=style.ORANGE if marked else style.BLUE, linewidth=2.8 if marked else 1.4)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(1, 0)

@@ -17,7 +17,7 @@ from mmengine.structures import InstanceData
 from mmdet_dab.data.drawing import draw_box, draw_name
 from mmdet_dab.errors import UserError, plural
 from mmdet_dab.explain.figures import style
-from mmdet_dab.explain.figures.material import Example, Material
+from mmdet_dab.explain.figures.material import Example, Material, highest
 
 TITLE = 'The images on which the detector fails most'
 WORST, COLUMNS = 6, 2
@@ -57,10 +57,11 @@ def draw(material: Material) -> Figure:
         raise UserError('figure 12 shows errors of a detector: name a checkpoint')
     worst = worst_cases(material.subjects[0].model, material.examples(material.limit), material.threshold)
     rows = -(-len(worst) // COLUMNS)
-    figure, cells = style.panels(rows, 2 * COLUMNS, 2.7, 2.7)
+    ratio = highest([case.example for case in worst])
+    figure, cells = style.panels(rows, 2 * COLUMNS, 1.95, 1.95 * ratio + 0.25)
     for cell in (cell for row in cells for cell in row):
         cell.axis('off')
-    classes = material.subjects[0].model.dataset_meta.get('classes') or ()
+    classes = material.subjects[0].classes
     for index, judged in enumerate(worst):
         truth, found = cells[index // COLUMNS][2 * (index % COLUMNS) :][:2]
         _draw_pair(truth, found, judged, classes)

@@ -33,7 +33,7 @@ def draw(material: Material) -> Figure:
     for kind in KINDS.values():
         rows.setdefault(kind, []).append(_of_formula(kind, anchors, material))
     shown = [row for kind in KINDS.values() for row in rows[kind][: max(1, len(rows[kind]) - 1)]]
-    figure, cells = style.panels(len(shown), len(ANCHORS), 2.1, 2.15)
+    figure, cells = style.panels(len(shown), len(ANCHORS), 1.75, 1.75)
     for axes, (name, maps, places, ratio) in zip(cells, shown, strict=True):
         style.name_row(axes[0], name)
         for index, cell in enumerate(axes):

@@ -13,14 +13,14 @@ from mmdet_dab.explain.figures.position import as_attention, code_logits, half_m
 
 TITLE = 'The size of an anchor modulates where its query looks'
 SHAPE, REFERENCE = (64, 64), 0.2
-#: (w, h) of the anchor over (w_ref, h_ref); None: without modulation.
-RATIOS: tuple[tuple[float, float] | None, ...] = (None, (0.5, 0.5), (1, 1), (2, 1), (1, 2), (2, 2))
+#: (w, h) of the anchor over (w_ref, h_ref); None: without modulation, which is the same as 1 and 1.
+RATIOS: tuple[tuple[float, float] | None, ...] = (None, (0.5, 0.5), (2, 1), (1, 2), (2, 2))
 
 
 def draw(material: Material) -> Figure:
     """A row from the formula, and one for each detector with weights and a size modulation."""
     able = [subject for subject in material.trained if _modulation(subject) is not None]
-    figure, cells = style.panels(1 + len(able), len(RATIOS), 1.6, 2.15)
+    figure, cells = style.panels(1 + len(able), len(RATIOS), 1.45, 2.0)
     _draw_formula(cells[0], material)
     for row, subject in zip(cells[1:], able, strict=True):
         _draw_detector(row, subject, material)
@@ -53,7 +53,7 @@ def _draw_detector(row: list[Axes], subject: Subject, material: Material) -> Non
         try:
             if ratio is None:
                 subject.model.decoder.positional_query.size_modulation = None
-            attention = seen.attention(layer, [query], lambda anchors, by=factors: anchors * by)[0]
+            attention = seen.attention(layer, [query], factors.mul)[0]
         finally:
             subject.model.decoder.positional_query.size_modulation = modulation
         style.draw_map(axes, attention, height / width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from matplotlib.figure import Figure
 
@@ -10,7 +12,7 @@ from mmdet_dab.explain.figures.material import Material, code_with
 from mmdet_dab.explain.figures.position import as_attention, code_logits, half_maximum
 
 TITLE = 'The temperature of the sine code says how wide a query looks'
-SHAPE = (64, 64)
+SHAPE, COLUMNS = (64, 64), 4
 #: Those of table 6 that are told apart at this size.
 TEMPERATURES = (2.0, 5.0, 10.0, 20.0, 100.0, 10000.0)
 
@@ -26,14 +28,19 @@ def draw(material: Material) -> Figure:
     encoders = {f'T = {value:g}': code_with(code, value) for value in sorted({*TEMPERATURES, own})}
     marked = f'T = {own:g}'
     if config.box_temperature != config.temperature:
-        marked = f'T = {own:g},\nboxes {config.box_temperature:g}'
+        marked = f'T = {own:g}, boxes {config.box_temperature:g}'
         encoders[marked] = config
-    figure, (row,) = style.panels(1, len(encoders), 1.6, 2.35)
-    for axes, (name, encoder) in zip(row, encoders.items(), strict=True):
+    rows = math.ceil(len(encoders) / COLUMNS)
+    figure, cells = style.panels(rows, COLUMNS, 1.8, 2.35)
+    panels = [cell for row in cells for cell in row]
+    for axes in panels[len(encoders) :]:
+        axes.axis('off')
+    for axes, (name, encoder) in zip(panels, encoders.items(), strict=False):
         attention = as_attention(code_logits(encoder, torch.tensor([[0.5, 0.5]]), SHAPE))[0]
         style.draw_map(axes, attention)
         style.draw_anchor(axes, [0.5, 0.5])
-        weight = 'bold' if name == marked else None
-        axes.set_title(f'{name} (config)' if name == marked else name, fontsize=style.TEXT, weight=weight)
-        axes.set_xlabel(f'half maximum:\n{half_maximum(attention)[0]:.2f} wide', fontsize=style.SMALL)
+        is_own = name == marked
+        title = f'{name}\n(config)' if is_own else name
+        axes.set_title(title, fontsize=style.TEXT, weight='bold' if is_own else None)
+        axes.set_xlabel(f'half maximum: {half_maximum(attention)[0]:.2f} wide', fontsize=style.SMALL)
     return figure

@@ -11,6 +11,7 @@ matplotlib.use('Agg')  # no window is opened, and none is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -25,10 +26,9 @@ TEXT, SMALL = 10, 8
 
 def panels(rows: int, columns: int, width: float = 2.3, height: float = 2.3) -> tuple[Figure, list[list[Axes]]]:
     """A figure of ``rows`` by ``columns`` axes; sizes of one of them in inches."""
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=(width * columns + 0.3, height * rows + 0.1), squeeze=False, layout='constrained'
-    )
-    figure.get_layout_engine().set(h_pad=0.06, w_pad=0.04)
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04)
+    size = (width * columns + 0.3, height * rows + 0.1)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout=layout)
     return figure, [list(row) for row in axes]
 
 
@@ -39,6 +39,7 @@ def draw_map(axes: Axes, attention: Tensor, ratio: float = 1.0) -> None:
     """
     axes.imshow(attention.numpy(), cmap=ATTENTION, vmin=0, extent=(0, 1, 1, 0), interpolation='nearest')
     axes.set_aspect(ratio)
+    axes.autoscale(False)  # an anchor may reach beyond the image
     axes.set_xticks([])
     axes.set_yticks([])
 

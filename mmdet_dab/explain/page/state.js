@@ -6,8 +6,8 @@ const state = {
 };
 // Okabe and Ito's colours.
 const COLOURS = { query: '#e69f00', anchor: '#cc79a7', truth: '#009e73', other: '#56b4e9', cell: '#d55e00' };
-const LINES = ['#0072b2', '#d55e00', '#009e73', '#cc79a7'];
-const DASHES = ['', '6 3', '2 3', '8 3 2 3'];
+const LINES = ['var(--mark)', '#d55e00', '#009e73'];
+const DASHES = ['', '6 3', '2 3'];
 
 function element(name, properties = {}, ...children) {
   const made = document.createElement(name);

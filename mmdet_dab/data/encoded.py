@@ -1,22 +1,22 @@
-"""Holes in the data of a JPEG that decoders do not complain of.
+"""Damage of an encoded image that decoders do not complain of, or not where it can be heard.
 
-Nearly every sequence of bits is a valid one: a decoder fills what a hole makes of it with nonsense,
-and complains only if it runs out of data or has some left. What file systems and downloads leave in
-a hole looks like no compressed data, though: zeros or another byte again and again, text, or the
-same sector twice.
+A JPEG has no checksums. Nearly every sequence of bits is a valid one: a decoder fills what a hole
+makes of it with nonsense, and complains only if it runs out of data or has some left. What file
+systems and downloads leave in a hole looks like no compressed data, though: zeros or another byte
+again and again, or text. A PNG has a checksum in every part.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+PNG_START = b'\x89PNG\r\n\x1a\n'
 #: Equal bytes in a row, and bytes of text, that compressed data does not have.
 LONGEST_RUN, LONGEST_TEXT = 48, 64
-#: What disks write at once; with fewer different bytes it may be a plain area.
-SECTOR, VARIED = 512, 48
 #: Markers of frames whose Huffman codes are read here; others are arithmetic or lossless.
 BASELINE, PROGRESSIVE = (0xC0, 0xC1), 0xC2
 
@@ -30,17 +30,44 @@ class _Tables:
     sampling: dict[int, int] = field(default_factory=dict)
 
 
-def hole_in(content: bytes) -> str:
-    """What is wrong with the compressed data of a JPEG, in words; empty if nothing is to be seen."""
-    for tables, header, data in _scans(content):
-        problem = _hole_in_scan(tables, header, data)
-        if problem:
-            return problem
+def damage_in(content: bytes) -> str:
+    """What is wrong with an encoded image, in words; empty if nothing is to be seen, or if it is
+    neither a JPEG nor a PNG.
+    """
+    if content.startswith(b'\xff\xd8'):
+        return _damage_in_jpeg(content)
+    if content.startswith(PNG_START):
+        return _damage_in_png(content)
     return ''
 
 
-def _scans(content: bytes) -> Iterator[tuple[_Tables, bytes, bytes]]:
-    """Of each scan the tables before it, its header and its compressed data."""
+def _damage_in_png(content: bytes) -> str:
+    place = len(PNG_START)
+    while place + 12 <= len(content):
+        length = int.from_bytes(content[place : place + 4], 'big')
+        kind, end = content[place + 4 : place + 8], place + 8 + length
+        if end + 4 > len(content):
+            break
+        if zlib.crc32(content[place + 4 : end]) != int.from_bytes(content[end : end + 4], 'big'):
+            return 'is damaged: a part differs from its checksum'
+        if kind == b'IEND':
+            return ''
+        place = end + 4
+    return 'is cut off'
+
+
+def _damage_in_jpeg(content: bytes) -> str:
+    last = 0
+    for tables, header, data, end in _scans(content):
+        problem = _hole_in_scan(tables, header, data)
+        if problem:
+            return f'is damaged: {problem}'
+        last = end
+    return 'is cut off' if last >= len(content) else ''
+
+
+def _scans(content: bytes) -> Iterator[tuple[_Tables, bytes, bytes, int]]:
+    """Of each scan the tables before it, its header, its compressed data and where that ends."""
     tables, place = _Tables(), 2
     while place + 4 <= len(content):
         if content[place] != 0xFF:
@@ -66,7 +93,7 @@ def _scans(content: bytes) -> Iterator[tuple[_Tables, bytes, bytes]]:
                 return
             elif marker == 0xDA:
                 end = _end_of_scan(content, place)
-                yield tables, segment, content[place:end]
+                yield tables, segment, content[place:end], end
                 place = end
         except IndexError:  # a segment that is too short, which decoders say
             return
@@ -104,11 +131,11 @@ def _hole_in_scan(tables: _Tables, header: bytes, data: bytes) -> str:
     values = np.frombuffer(data, np.uint8)
     run, value = _longest_run(values)
     if run >= LONGEST_RUN and f'{value:08b}' * 8 not in _plain_area(tables, header):
-        return f'a hole of {run:,} equal bytes in the compressed data'
+        return f'its compressed data has a hole of {run:,} equal bytes'
     printable = (values >= 32) & (values < 127)
     text, start = _longest_true(printable | (values == 10) | (values == 13))
     if text >= LONGEST_TEXT and len(set(data[start : start + text])) >= 16:
-        return f'{text:,} bytes of text in the compressed data'
+        return f'its compressed data has {text:,} bytes of text'
     return ''
 
 

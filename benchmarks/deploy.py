@@ -118,10 +118,12 @@ def predict(case: Case, dtype: str | None) -> Any:
 
 
 def run_file(file: Path, size: tuple[int, int], threads: int) -> Any:
-    """Prediction by an exported file, as the runtime runs it."""
-    from mmdet_dab.deploy.backends import load_backend
+    """Prediction by an exported file, as the runtime runs it after many images of one size."""
+    from mmdet_dab.deploy.backends import OpenVINOBackend, load_backend
 
     backend, given = load_backend(file, threads), inputs(size)
+    if isinstance(backend, OpenVINOBackend):
+        backend.seen[given['images'].shape] = backend.OFTEN
     return partial(backend.run, **given), lambda: None
 
 

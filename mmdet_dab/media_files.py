@@ -90,13 +90,13 @@ def find_media(given: Sequence[str | Path], out: Path | None = None) -> list[Med
 
 
 def find_images(given: Sequence[str | Path]) -> list[str]:
-    """The same, where only images will do: their paths.
+    """The same, where only images will do: their paths; none of none.
 
     Raises:
         UserError: one of them does not exist, or no image is among them.
     """
     files = [str(file.path) for file in find_media(given) if not file.is_video]
-    if not files:
+    if given and not files:
         raise UserError(f'{given[0]}: it is a video. Name images.')
     return files
 

@@ -52,6 +52,7 @@ DATASETS = PartRegistry('DATASETS', 'mmdet_dab.datasets')
 HOOKS = PartRegistry('HOOKS', 'mmdet_dab.hooks')
 LOOPS = PartRegistry('LOOPS', 'mmdet_dab.engine')
 DATA_SAMPLERS = PartRegistry('DATA_SAMPLERS', 'mmdet_dab.engine')
+VISBACKENDS = PartRegistry('VISBACKENDS', 'mmdet_dab.engine')
 
 REGISTRIES = (
     MODELS,
@@ -61,6 +62,7 @@ REGISTRIES = (
     HOOKS,
     LOOPS,
     DATA_SAMPLERS,
+    VISBACKENDS,
 )
 
 

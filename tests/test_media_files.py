@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_dab.errors import UserError
-from mmdet_dab.media_files import IMAGE_ENDINGS, VIDEO_ENDINGS, find_media
+from mmdet_dab.media_files import IMAGE_ENDINGS, VIDEO_ENDINGS, find_images, find_media
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +75,14 @@ def test_what_an_earlier_run_left_is_no_input():
     assert names('.', out='outputs') == ['a.png']
     assert names('**/*.png', out='outputs') == ['a.png']
     assert names('outputs/images', out='outputs') == ['a.png'], 'what is named itself is meant'
+
+
+def test_images_alone():
+    touch('a.png', 'clip.mp4')
+    assert find_images(['.']) == ['a.png']
+    assert find_images([]) == find_media([]) == []
+    with pytest.raises(UserError, match=r'clip\.mp4'):
+        find_images(['clip.mp4'])
 
 
 @pytest.mark.parametrize('given', ['gone', 'gone/*.png', 'empty', 'gone.mp4'])

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, default=Path('figures'), metavar='DIR', help='folder (default: figures)')
     parser.add_argument('--only', type=numbers, default=None, metavar='4,6,…', help='figures to draw (default: all)')
     parser.add_argument('--images', nargs='+', default=[], metavar='FILE', help="default: the config's test dataset")
-    parser.add_argument('--annotations', type=Path, metavar='FILE', help='ground truth of --images DIR, as COCO')
+    parser.add_argument('--annotations', type=Path, metavar='FILE', help="ground truth of --images, in COCO's format")
     parser.add_argument(
         '--beside',
         nargs=2,
@@ -68,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f'--limit {args.limit}, --layer {args.layer}: give at least 1')
     if args.annotations and not args.annotations.is_file():
         raise DataError(f'--annotations {args.annotations} does not exist')
-    images = args.images if args.annotations else find_images(args.images)
+    if args.annotations and not args.images:
+        raise UserError('--annotations: name its images with --images')
+    images = find_images(args.images) if args.images else []
     if args.checkpoint and not args.images and set(chosen) - {7, 10}:
         preflight.check_data(drafts[0].cfg, 'test')
     say('loading PyTorch and MMDetection …')
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     from mmdet_dab.explain.figures.material import Material, examples_from
 
-    examples: Iterator[Example] = examples_from(drafts[0].cfg, images, args.annotations)
+    examples: Iterator[Example] = examples_from(drafts[0].cfg, images, args.annotations, subjects[0].classes)
     material = Material(subjects, encoder_of(subjects[0]), examples, args.layer - 1, args.score_thr, args.limit)
     return draw(material, chosen, args.out)
 

@@ -4,11 +4,13 @@ from mmdet_dab.engine.cpu_amp import CPUAmpOptimWrapper
 from mmdet_dab.engine.files import damage, latest_checkpoint
 from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.engine.loops import ResumableEpochLoop, ResumableIterLoop
+from mmdet_dab.engine.mlflow_backend import MLflowVisBackend
 from mmdet_dab.engine.samplers import AspectRatioBatches, ResumableBatches
 
 __all__ = [
     'AspectRatioBatches',
     'CPUAmpOptimWrapper',
+    'MLflowVisBackend',
     'ResumableBatches',
     'ResumableEpochLoop',
     'ResumableIterLoop',

@@ -64,7 +64,8 @@ class ShardedStrategy(DDPStrategy):
         check_shared(model, found)
         for module in found:
             fully_shard(module, mesh=mesh)
-        return fully_shard(model, mesh=mesh)
+        fully_shard(model, mesh=mesh)  # in place
+        return model
 
     def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> Any:
         """As MMEngine does; the norm of the gradients is a number, not a part of it."""

@@ -104,13 +104,20 @@ def explore(
     Raises:
         UserError: see :func:`~mmdet_dab.explain.recording.record`; a page that would be too large.
     """
+    loaded = [_load(image) for image in images]
+    least = sum(len(_jpeg(image, SIDES[-1])) for image in loaded)
+    if least > budget:
+        raise UserError(
+            f'{plural(len(images), "image")}: their pixels alone take {least / 1e6:.1f} MB, and a page may take '
+            f'{budget / 1e6:g} MB: name fewer'
+        )
     seen: list[list[_Seen]] = [[] for _ in detectors]
     for number, image in enumerate(images, start=1):
         for detector, row in zip(detectors, seen, strict=True):
             tell(f'{image} ({number} of {len(images)}): {detector.name}')
             objects = None if ground_truth is None else ground_truth[str(image)]
             row.append(_record(detector, image, objects, source, queries, threshold))
-    return _fitted(detectors, images, ground_truth, seen, threshold, budget)
+    return _fitted(detectors, images, loaded, ground_truth, seen, threshold, budget)
 
 
 def _record(
@@ -136,6 +143,7 @@ def _record(
 def _fitted(
     detectors: Sequence[Detector],
     images: Sequence[str | Path],
+    loaded: Sequence[Image.Image],
     ground_truth: Mapping[str, Objects] | None,
     seen: Sequence[Sequence[_Seen]],
     threshold: float,
@@ -144,7 +152,6 @@ def _fitted(
     """The page with as many queries and pixels as its budget holds."""
     most = count = max(len(one.recording.queries) for row in seen for one in row)
     messages: list[str] = []
-    loaded = [_load(image) for image in images]
     side, *smaller = [size for size in SIDES if size <= max(max(image.size) for image in loaded)] or [SIDES[-1]]
     while True:
         page = _page(detectors, images, loaded, ground_truth, seen, threshold, count, side)
@@ -175,9 +182,25 @@ def _fitted(
 
 
 def _load(path: str | Path) -> Image.Image:
-    """As the detector's pipeline turns it: upright."""
-    with Image.open(path) as image:
-        return ImageOps.exif_transpose(image).convert('RGB')
+    """As the detector's pipeline turns it: upright.
+
+    Raises:
+        UserError: it is no image, or a damaged or enormous one.
+    """
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert('RGB')
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f'{path}: cannot be shown as an image: {error}. Name another file.') from error
+
+
+def _jpeg(image: Image.Image, side: int) -> str:
+    """An address that holds the image itself, its longest side at most ``side`` pixels."""
+    small = image.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.save(file, 'JPEG', quality=86)
+    return 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode('ascii')
 
 
 def _page(
@@ -222,10 +245,6 @@ def _run(seen: _Seen, count: int, block: Block, masked: bool, threshold: float) 
 
 
 def _image(path: str | Path, image: Image.Image, objects: Objects | None, side: int) -> dict[str, Any]:
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    small.save(file, 'JPEG', quality=86)
     found = None
     if objects is not None:
         size = np.array([image.width, image.height] * 2, float)
@@ -234,7 +253,7 @@ def _image(path: str | Path, image: Image.Image, objects: Objects | None, side: 
         found = [dict(box=box, name=name) for box, name in zip(boxes, objects.names, strict=True)]
     return dict(
         name=Path(path).name,
-        jpeg='data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode('ascii'),
+        jpeg=_jpeg(image, side),
         objects=found,
     )
 

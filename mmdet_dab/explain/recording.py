@@ -156,7 +156,13 @@ def load_batch(
     from mmcv.transforms import Compose
     from mmdet.utils import get_test_pipeline_cfg
 
-    pipeline = get_test_pipeline_cfg(model.cfg.copy())
+    cfg = getattr(model, 'cfg', None)
+    if cfg is None:
+        raise UserError(
+            f'{type(model).__name__} has no cfg, whose test pipeline loads images: build it with mmdet_dab.build or '
+            "mmdet's init_detector"
+        )
+    pipeline = get_test_pipeline_cfg(cfg.copy())
     if isinstance(image, np.ndarray):
         pipeline[0].type = 'mmdet.LoadImageFromNDArray'
         start = dict(img=image, img_id=0)

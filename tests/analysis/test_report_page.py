@@ -140,8 +140,10 @@ def test_images_that_are_missing_are_left_out(report, command: Commands, tmp_pat
     assert '<img' in (tmp_path / 'report/report.html').read_text()
 
 
-def test_no_detection_is_a_result_too(report):
-    page, text = report(annotated(0), [])
+def test_no_detection_is_a_result_too(report, tmp_path: Path):
+    content = annotated(0)
+    page, text = report(content, [], '--images', images(tmp_path / 'images', content))
+    assert page.count('No detection fits') == 12
     assert 'AP is 0.000' in page
     assert 'no detection at all' in page
     assert 'nan' not in Page(page).words.lower()

@@ -113,7 +113,7 @@ def test_weights_in_another_pickle_protocol_are_not_called_code(tmp_path: Path):
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path):
     assert 'does not exist' in refusal(tmp_path / 'gone.pth')
-    assert 'does not exist' in refusal(tmp_path)
+    assert 'is a folder' in refusal(tmp_path)
 
 
 # --- The tensors of a model, from files of any framework

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mmdet_dab.errors import DataError, UserError
 from mmdet_dab.explain import Recording, record
@@ -145,7 +146,7 @@ def test_clicks_choose_layers_queries_and_heads(dab: Shown, page: Opened):
     cells = rows.nth(1).locator('td').all_inner_texts()
     np.testing.assert_allclose([float(cell) for cell in cells[1:5]], dab.recording.anchors[1, query], atol=6e-4)
     assert float(cells[5]) == pytest.approx(float(dab.recording.scores[1, query].max()), abs=6e-4)
-    page.page.select_option('#head', value='3')
+    page.page.select_option('#head', index=4)
     recorded = dab.recording.cross[1].weights[3, 2]
     np.testing.assert_allclose(page.ask(MAP, 0), recorded, atol=2e-5)
     assert 'head 4' in page.page.inner_text('#legend')
@@ -237,6 +238,50 @@ def test_two_detectors_stand_side_by_side(chromium: Any, folder: Path):
     opened.page.click('canvas.image >> nth=0')
     assert opened.page.is_hidden('#own-w')  # points have no width
     assert opened.page.is_visible('#own-x')
+    opened.page.fill('#own-x', '0.4')
+    for side in (0, 1):  # DETR keeps what was recorded
+        assert all(value is not None for value in opened.ask(MAP, side))
+    assert not opened.said
+
+
+def test_the_anchor_of_points_is_completed_for_boxes_beside_them(chromium: Any, folder: Path):
+    """And each detector keeps its own temperatures, until their slider is moved."""
+    image = draw_image(folder / 'an image.png')
+    pair = detector('Conditional DETR'), detector('DAB-DETR')
+    opened = Opened(chromium, write(folder / 'pair.html', *pair, images=[image], threshold=0.0))
+    opened.page.click('label:has(#part-position)')
+    opened.page.fill('#own-x', '0.4')
+    row, queries = opened.ask('() => [explorer.sides()[1].row, explorer.sides()[1].run.queries]')
+    recording = record(pair[1].model, image, queries)
+    anchor = [0.4, None, *recording.anchors[1, queries[row], 2:].tolist()]
+    anchor[1] = opened.ask('() => explorer.state.own.anchor[1]')
+    expected = torch.from_numpy(recording.formula.logits(1, row, anchor)).flatten(1).softmax(-1).mean(0)
+    np.testing.assert_allclose(opened.ask(MAP, 1), expected, atol=1e-6)
+
+
+def test_an_attention_that_cannot_be_read_leaves_boxes_and_says_so(chromium: Any, folder: Path):
+    class Foreign(nn.Module):
+        """The same attention in a class that nobody knows; a list hides what is in it."""
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.hidden = [inner]
+
+        def forward(self, *inputs: Any) -> torch.Tensor:
+            return self.hidden[0](*inputs)
+
+    one, image = detector('DAB-DETR'), draw_image(folder / 'an image.png')
+    for layer in one.model.decoder.layers:
+        layer.cross_attention = Foreign(layer.cross_attention)
+    recording = record(one.model, image)
+    assert not recording.cross
+    assert recording.self_attention.keys() == {0, 1}
+    opened = Opened(chromium, write(folder / 'foreign.html', one, images=[image]))
+    assert 'cannot be recorded' in opened.page.inner_text('#whynot')
+    assert 'cannot be recorded' in opened.page.inner_text('#legend')
+    opened.page.click('label:has(#mode-cell)')
+    opened.page.click('canvas.image')
+    opened.page.click('#back')
     assert not opened.said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -217,6 +218,16 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_goes_on(command: Commands, we
     assert Path('figures/figure_7.png').exists()
     assert not Path('figures/figure_12.png').exists()
     assert '--annotations' in command.error(*arguments, '12')
+    box = dict(id=1, image_id=1, category_id=1, bbox=[10, 10, 20, 20], area=400, iscrowd=0)
+    images = [dict(id=1, file_name='red.png', width=80, height=60)]
+    content = dict(images=images, annotations=[box], categories=[dict(id=1, name='ring')])
+    Path('red.json').write_text(json.dumps(content))
+    command(*arguments, '12', '--annotations', 'red.json')
+    assert Path('figures/figure_12.png').exists()
+    content['categories'][0]['name'] = 'cup'
+    Path('cup.json').write_text(json.dumps(content))
+    assert "'cup'" in command.error(*arguments, '12', '--annotations', 'cup.json')
+    assert '--images' in command.error('figures', 'shapes/demo', weights, '--annotations', 'red.json')
     assert '--layer 9' in command.error(*arguments, '4', '--layer', 9)
     assert 'nowhere' in command.error('figures', 'shapes/demo', 'nowhere.pth')
 

@@ -113,7 +113,7 @@ def _misses(matching: Matching, found: Detections, gt: GroundTruth, mixed: Confu
     """Objects without a detection of their class, and without one of another."""
     scores = np.append(found.scores[matching.kept], 0.0)
     score = scores[matching.found_by]
-    missed = score < threshold
+    missed = (matching.found_by < 0) | (score < threshold)
     missed[mixed.pairs[:, 1]] = False
     areas = gt.boxes[:, 2] * gt.boxes[:, 3]
     rows = np.flatnonzero(missed)

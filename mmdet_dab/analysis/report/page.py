@@ -25,8 +25,8 @@ from mmdet_dab.errors import UserError, plural
 
 #: Classes with a row of their own at once, with a chart, and in the matrix; confusions in the list.
 MOST_ROWS, MOST_CHARTS, MOST_IN_MATRIX, MOST_PAIRS = 20, 12, 15, 20
-#: Letters of a class name that are shown.
-LONGEST_NAME = 60
+#: Letters of a class name that are shown, in a row and above a column.
+LONGEST_NAME, LONGEST_COLUMN = 60, 24
 PAGE, TEXT, IMAGES, CHARTS = 'report.html', 'report.md', 'gallery', 'charts'
 #: What Markdown gives a meaning.
 MARKDOWN = re.compile(r'([\\`*_{}\[\]<>#|~$&!])')
@@ -134,6 +134,7 @@ def _content(done: Evaluation, title: str, speed: Speed | None, tiles: dict[str,
         size_counts=_size_counts(done),
         classes=rows,
         many=len(rows) > MOST_ROWS,
+        longest_column=LONGEST_COLUMN,
         shown_classes=rows[: MOST_ROWS // 2] if len(rows) > MOST_ROWS else rows,
         errors=[
             dict(
@@ -276,10 +277,10 @@ def _captions(done: Evaluation, tiles: list[Tile]) -> list[dict[str, Any]]:
     return captions
 
 
-def short(name: str) -> str:
+def short(name: str, longest: int = LONGEST_NAME) -> str:
     """A name on one line, cut where it is very long."""
     name = words.tidy(name)
-    return name if len(name) <= LONGEST_NAME else f'{name[: LONGEST_NAME - 1]}…'
+    return name if len(name) <= longest else f'{name[: longest - 1]}…'
 
 
 def markdown(text: str) -> Markup:

@@ -61,7 +61,7 @@ def draw(material: Material) -> Figure:
     figure, cells = style.panels(rows, 2 * COLUMNS, 1.95, 1.95 * ratio + 0.25)
     for cell in (cell for row in cells for cell in row):
         cell.axis('off')
-    classes = material.subjects[0].model.dataset_meta.get('classes') or ()
+    classes = material.subjects[0].classes
     for index, judged in enumerate(worst):
         truth, found = cells[index // COLUMNS][2 * (index % COLUMNS) :][:2]
         _draw_pair(truth, found, judged, classes)

@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData
 from mmdet_dab.data.report import printable
 from mmdet_dab.errors import DataError, UserError
 from mmdet_dab.explain.figures.position import Look, look
+from mmdet_dab.explain.ground_truth import read_objects
 from mmdet_dab.explain.recording import load_batch
 from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 from mmdet_dab.models.query_generator import learned_anchors
@@ -40,6 +41,11 @@ class Subject:
     name: str
     model: Any
     trained: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, by label."""
+        return tuple(self.model.dataset_meta.get('classes') or ())
 
     @property
     def kind(self) -> str:
@@ -145,18 +151,34 @@ def code_with(encoder: SinePositionalEncoder, temperature: float) -> SinePositio
     return SinePositionalEncoder(width, temperature, scale=encoder.scale, offset=encoder.offset)
 
 
-def examples_from(cfg: Config, images: Sequence[str], annotations: Path | None) -> Iterator[Example]:
+def examples_from(
+    cfg: Config, images: Sequence[str], annotations: Path | None, classes: Sequence[str]
+) -> Iterator[Example]:
     """The images of files, or of a dataset.
 
     Args:
         cfg: with ``test_dataloader``, whose dataset is taken where no files are named.
-        images: files; with annotations, the folder that these name files in.
-        annotations: a COCO file with the classes of the config; None: files have no ground truth.
+        images: files.
+        annotations: of the files, in COCO's format; None: they have no ground truth.
+        classes: of the detector, by label.
     """
-    if images and annotations is None:
-        yield from (Example(printable(Path(file).name), file) for file in images)
+    if not images:
+        yield from _of_dataset(cfg)
         return
-    dataset = _dataset(cfg, images, annotations)
+    objects = {} if annotations is None else read_objects(annotations, list(images))
+    for file in images:
+        truth = objects[file].instances(tuple(classes), annotations) if annotations is not None else None
+        yield Example(printable(Path(file).name), file, truth)
+
+
+def _of_dataset(cfg: Config) -> Iterator[Example]:
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    found = (cfg.get('test_dataloader') or {}).get('dataset')
+    if found is None:
+        raise DataError(f'config {cfg.filename} has no test_dataloader: name images with --images')
+    dataset: Any = DATASETS.build(copy.deepcopy(found))
+    while not hasattr(dataset, 'get_data_info'):
+        dataset = dataset.dataset  # a wrapper
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         objects = [entry for entry in info.get('instances', ()) if not entry.get('ignore_flag', 0)]
@@ -164,25 +186,3 @@ def examples_from(cfg: Config, images: Sequence[str], annotations: Path | None) 
         labels = torch.tensor([entry['bbox_label'] for entry in objects], dtype=torch.long)
         name = Path(str(info.get('img_path') or f'image {info.get("img_id", index)}')).name
         yield Example(printable(name), info.get('img', info.get('img_path')), InstanceData(bboxes=boxes, labels=labels))
-
-
-def _dataset(cfg: Config, folders: Sequence[str], annotations: Path | None) -> Any:
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    found = copy.deepcopy((cfg.get('test_dataloader') or {}).get('dataset'))
-    if annotations is None:
-        if found is None:
-            raise DataError(f'config {cfg.filename} has no test_dataloader: name images with --images')
-        return DATASETS.build(found)
-    if len(folders) != 1 or not Path(folders[0]).is_dir():
-        raise UserError('--annotations: name the folder of its images, and only that, with --images')
-    metainfo = (found or {}).get('metainfo') or cfg.get('metainfo')
-    return DATASETS.build(
-        dict(
-            type='CocoDataset',
-            ann_file=str(annotations),
-            data_prefix=dict(img=folders[0]),
-            metainfo=metainfo,
-            test_mode=True,
-            pipeline=[],
-        )
-    )

@@ -95,8 +95,8 @@ function pointsOf(side, layer, row, head) {
 
 // The level whose cells can be chosen, and what a query gives to one of them.
 function cellLevel(side) {
-  const { run, model } = side;
-  if (model.kind !== 'points') return state.level < run.levels.length ? state.level : 0;
+  const { run } = side;
+  if (!side.attention?.points) return state.level < run.levels.length ? state.level : 0;
   const far = run.levels.map(([rows, columns]) => Math.abs(rows * columns - 400));
   return far.indexOf(Math.min(...far));
 }
@@ -106,10 +106,10 @@ function levelStart(run, level) {
 }
 
 function weightAt(side, layer, row, cell, own) {
-  const { run, model } = side;
+  const { run } = side;
   const level = cellLevel(side);
   const [rows, columns] = run.levels[level];
-  if (model.kind === 'points') {
+  if (run.attention[layer].points) {
     const inside = ({ x, y }) => Math.floor(x * columns) === cell.column && Math.floor(y * rows) === cell.row;
     return pointsOf(side, layer, row, state.head).filter(inside).reduce((sum, point) => sum + point.weight, 0);
   }

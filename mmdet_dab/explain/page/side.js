@@ -26,7 +26,8 @@ class Side {
     const name = element('h2', { textContent: model.name });
     this.where = element('small');
     name.append(' ', this.where);
-    this.root = element('article', { className: 'side' }, name, element('div', { className: 'body' }, stage, info));
+    this.caption = element('p', { className: 'caption' });
+    this.root = element('article', { className: 'side' }, name, this.caption, element('div', { className: 'body' }, stage, info));
     this.canvas.addEventListener('click', (event) => this.click(event));
     this.drawBar();
     new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
@@ -36,8 +37,20 @@ class Side {
   get row() { return Math.min(this.rows[state.image], this.run.queries.length - 1); }
   get query() { return this.run.queries[this.row]; }
   get layer() { return Math.min(state.layer, this.model.layers - 1); }
-  get own() { return this.run.formula ? state.own : null; }
+  get own() { return this.run.formula && state.own ? this.asked() : null; }
   get attention() { return this.run.attention[this.layer]; }
+
+  // What the sliders ask of this detector; where they say nothing, what is its own.
+  asked() {
+    const { anchor, temperature, cellTemperature, modulated } = state.own ?? {};
+    const its = Array.from(anchorOf(this.run, this.layer, this.query));
+    return {
+      anchor: its.map((value, i) => (Number.isNaN(value) ? value : (anchor?.[i] ?? value))),
+      temperature: temperature ?? this.model.formula.temperature,
+      cellTemperature: cellTemperature ?? this.model.formula.cellTemperature,
+      modulated: modulated ?? true,
+    };
+  }
 
   // What the query is called by its answer of a layer.
   answer(query, layer = this.model.layers - 1) {
@@ -52,11 +65,11 @@ class Side {
 
   // Weights of the chosen query over the cells, or null where attention is at points.
   map() {
-    if (!this.attention || this.model.kind === 'points') return null;
+    if (!this.attention || this.attention.points) return null;
     return weightsOf(this, this.layer, this.row, this.part, state.head, this.own);
   }
 
-  get part() { return this.model.kind === 'split' ? state.part : PARTS.both; }
+  get part() { return this.attention?.content ? state.part : PARTS.both; }
 
   choose(row, others = true) {
     this.rows[state.image] = row;
@@ -195,7 +208,7 @@ class Side {
   }
 
   drawMap(context, width, height) {
-    if (this.model.kind === 'points') {
+    if (this.attention?.points) {
       this.drawPoints(context, width, height);
       return;
     }
@@ -221,7 +234,6 @@ class Side {
   }
 
   drawPoints(context, width, height) {
-    if (!this.attention) return;
     const found = pointsOf(this, this.layer, this.row, state.head);
     const most = found.reduce((one, { weight }) => Math.max(one, weight), 0);
     const unit = width / 90;
@@ -298,20 +310,20 @@ class Side {
     }
     // Where the anchor has been, then where it is and what is answered.
     for (let layer = 0; layer < this.layer; layer++) {
-      context.globalAlpha = 0.6;
-      frame(anchorOf(this.run, layer, this.query), COLOURS.anchor, 0.8);
+      context.globalAlpha = 0.75;
+      frame(anchorOf(this.run, layer, this.query), COLOURS.anchor, 1.3);
       context.globalAlpha = 1;
     }
     const own = this.own;
-    const anchor = own ? [...own.anchor, NaN, NaN].slice(0, 4) : anchorOf(this.run, this.layer, this.query);
+    const anchor = own ? own.anchor : anchorOf(this.run, this.layer, this.query);
     const after = boxOf(this.run, this.layer, this.query);
     const between = moment === null || own ? anchor : anchor.map((value, i) => value + (after[i] - value) * moment);
+    if (!own) frame(after, COLOURS.query, 2.2);
+    frame(between, COLOURS.anchor, 2, [5, 4]);
     if (!own) {
-      frame(after, COLOURS.query, 2.2);
       const { name, score } = this.answer(this.query, this.layer);
       tag(after, `${shortened(name)} ${score.toFixed(2)}`, COLOURS.query);
     }
-    frame(between, COLOURS.anchor, 2, [5, 4]);
     const cell = this.cell();
     if (cell && state.mode === 'cell') {
       const looking = this.looking().slice(0, 5);
@@ -343,7 +355,7 @@ class Side {
     const who = `query ${this.query} (${name} ${score.toFixed(2)})`;
     const head = state.head < 0 ? `the mean of its ${this.model.heads} heads` : `its head ${state.head + 1}`;
     const by = {
-      both: this.model.kind === 'split' ? ', by content and position together' : '',
+      both: this.attention?.content ? ', by content and position together' : '',
       content: ', by content alone: what it looks for'
         + (this.model.mixed.includes(this.layer) ? ' (to which this layer adds a learned position)' : ''),
       position: ', by position alone: where it looks',
@@ -351,7 +363,7 @@ class Side {
     const start = `Layer ${this.layer + 1} of ${this.model.layers}: `;
     const what = !this.attention
       ? `${who}; the attention of this layer cannot be recorded`
-      : this.model.kind === 'points'
+      : this.attention.points
         ? `the dots are the points that ${who} samples with ${head}; large and yellow ones count most`
         : `yellow cells are those that ${who} weighs most with ${head}${by}`;
     const anchor = Number.isNaN(anchorOf(this.run, this.layer, this.query)[0])
@@ -379,6 +391,8 @@ class Side {
     this.draw();
     const seen = this.sentence();
     this.canvas.setAttribute('aria-label', seen);
+    this.caption.hidden = sides.length < 2;
+    this.caption.textContent = seen;
     const keys = [['anchor', 'anchor', 'dashed'], ['query', 'answer', 'solid'], ['other', 'other queries', 'solid']];
     if (state.truth && page.images[state.image].objects) keys.push(['truth', 'ground truth', 'solid']);
     const boxes = keys.map(([key, text, style]) => {

@@ -15,7 +15,6 @@ from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
-from torch import nn
 
 from mmdet_dab.checkpoints import match_weights
 from mmdet_dab.config import class_names, class_rows
@@ -80,7 +79,7 @@ class FileInferencer(DetInferencer):
         names = tuple(self.classes[label] for label in found.labels)
         return Detections(found.bboxes, found.scores, found.labels, names)
 
-    def _load_weights_to_model(self, model: nn.Module, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
+    def _load_weights_to_model(self, model: Any, checkpoint: dict[str, Any] | None, cfg: Any) -> None:
         """As mmdet does, but weights of another model are refused, wrapped ones found, and names
         are those of as many classes as the detector has.
         """

@@ -154,7 +154,7 @@ def test_output_that_nobody_reads_is_no_error():
 
 
 def test_names_that_no_terminal_shows_are_escaped():
-    program = 'import sys; from mmdet_dab import cli; sys.exit(cli.main(["train", "x\udcff.py"]))'
+    program = 'import sys; from mmdet_dab import cli; sys.exit(cli.main(["train", "x\\udcff.py"]))'
     environment = {**os.environ, 'PYTHONIOENCODING': 'ascii'}
     command = [sys.executable, '-c', program]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)

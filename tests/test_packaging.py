@@ -57,6 +57,7 @@ def test_the_wheel_is_small_and_brings_configs_types_licence_and_the_command(whe
         metadata = archive.read(f'{info}/METADATA').decode()
     assert {f'mmdet_dab/.mim/configs/{name}.py' for name in config_names()} <= names
     assert {'mmdet_dab/py.typed', 'mmdet_dab/.mim/model-index.yml', 'mmdet_dab/.mim/configs/metafile.yml'} <= names
+    assert {f'mmdet_dab/explain/page/{name}' for name in ('page.html', 'page.css', 'app.js')} <= names
     assert f'{info}/licenses/LICENSE' in names
     assert not any(name.startswith(('tests/', 'configs/', 'tools/', 'benchmarks/')) for name in names)
     for extra in ('lite', 'convert', 'imagenet', 'export', 'runtime', 'explain', 'docs', 'dev'):

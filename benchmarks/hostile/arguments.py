@@ -87,7 +87,7 @@ def wrong_arguments(task: Task, folder: Path) -> Iterator[Wrong]:
         'val_evaluator.metric=x',
         'randomness.seed=x',
         'model.embed_dims=7',
-        'model.embed_dims=100000000',
+        'model.embed_dims=10000000000000',
         'model.decoder.num_layers=0',
         'model.decoder.num_layers=x',
         'log_level=LOUD',

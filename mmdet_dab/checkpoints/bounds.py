@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,9 @@ from mmdet_dab.errors import CheckpointError
 SLACK = 1 << 20
 #: What torch lets a file call with any number, and what fills as much memory as it says.
 HUNGRY = (b'cbuiltins\nbytearray\n', b'c__builtin__\nbytearray\n')
+#: A pickle of more bytes is looked through for so many steps at most; a checkpoint of Swin-B takes
+#: some 100,000. Logged values are long, but few.
+LONG_PICKLE, MOST_STEPS = 1 << 22, 2_000_000
 #: Values in one another, deeper than any checkpoint has them: Python would run out of its stack.
 DEEPEST = 400
 TRUSTED = 'Get the file from a source that you trust'
@@ -66,19 +71,35 @@ def pickles(path: Path) -> Iterator[bytes]:
 
 
 def check_calls(path: Path) -> None:
-    """Refuse a pickle that asks for memory by a number; see :func:`check_archive` first.
+    """Refuse a pickle that asks for memory by a number, or by steps without end; see
+    :func:`check_archive` first.
 
     Raises:
         CheckpointError: names the type.
     """
     try:
         for content in pickles(path):
+            if len(content) > LONG_PICKLE and _has_more_steps(content):
+                raise CheckpointError(f'checkpoint {path} holds more than {MOST_STEPS:,} values. {TRUSTED}')
             for call in HUNGRY:
                 if call in content:
                     name = call[1:].decode().strip().replace('\n', '.')
                     raise CheckpointError(f'checkpoint {path} carries objects that are not weights: {name}. {TRUSTED}')
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError):
         return  # whoever reads it says what is wrong
+
+
+def _has_more_steps(content: bytes) -> bool:
+    """Whether the pickles in ``content`` have more than ``MOST_STEPS``; none is run."""
+    stream, steps = io.BytesIO(content), 0
+    try:
+        while True:  # the old form has several, and tensors behind them
+            for _ in pickletools.genops(stream):
+                steps += 1
+                if steps > MOST_STEPS:
+                    return True
+    except (ValueError, KeyError):
+        return False
 
 
 def check_tensors(path: Path, content: Any) -> None:

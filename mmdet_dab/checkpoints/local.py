@@ -8,6 +8,7 @@ Importing this module puts :func:`load_local` in the place of mmengine's own fun
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_dab.checkpoints.loading import read_checkpoint, read_safetensors
 from mmdet_dab.checkpoints.names import check_names
+from mmdet_dab.errors import CheckpointError, shown
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
@@ -32,5 +34,7 @@ def load_local(filename: str, map_location: Any = None) -> Any:
     if path.suffix == '.safetensors':
         return dict(state_dict=read_safetensors(path))
     content = read_checkpoint(path, map_location=map_location or 'cpu')
+    if not isinstance(content, Mapping) or not all(type(key) is str for key in content):
+        raise CheckpointError(f'checkpoint {path} holds {shown(content)}, not tensors by name')
     check_names(path, content)
     return content

@@ -22,8 +22,10 @@ def check_names(path: str | Path, content: Any) -> None:
         CheckpointError: names the key and its value.
     """
     meta = content.get('meta') if isinstance(content, Mapping) else None
-    if not isinstance(meta, Mapping):
+    if meta is None:
         return
+    if not isinstance(meta, Mapping):
+        raise CheckpointError(f'checkpoint {path}: meta is {shown(meta)}, not a dict. Save it again without it')
     dataset = meta.get('dataset_meta')
     if dataset is None:
         return

@@ -146,7 +146,7 @@ def damaged_pixels(paths: Iterable[Path]) -> dict[Path, str]:
                 complaints.seek(0)
                 complaints.truncate()
                 content = np.fromfile(path, dtype=np.uint8)
-                decoded = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_8) if len(content) else None
+                decoded = _decoded(content)
                 complaints.seek(0)
                 said = complaints.read().decode('utf-8', 'replace').strip().splitlines()
                 if decoded is None or any('orrupt' in line or 'remature' in line for line in said):
@@ -157,6 +157,16 @@ def damaged_pixels(paths: Iterable[Path]) -> dict[Path, str]:
             os.dup2(standard_error, 2)
             os.close(standard_error)
     return found
+
+
+def _decoded(content: np.ndarray) -> np.ndarray | None:
+    """The pixels, at an eighth of their size where that is possible; None if there are none."""
+    for flag in (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_COLOR):
+        try:
+            return cv2.imdecode(content, flag) if len(content) else None
+        except cv2.error:  # an eighth of less than eight pixels is none
+            continue
+    return None
 
 
 class ImageFolder:

@@ -29,8 +29,10 @@ def missing(size: int, step: int) -> int:
 
 
 def laid_out(x: Tensor) -> Tensor:
-    """A contiguous copy. Whether one is needed is a question that would fix sizes: axes that are not
-    beside one another in memory are copied before they are flattened."""
+    """A contiguous copy, before axes are flattened that are not side by side in memory.
+
+    To ask whether one is needed would fix the sizes.
+    """
     return x.clone(memory_format=torch.contiguous_format)
 
 
@@ -61,7 +63,8 @@ class ExportableMerging(PatchMerging):
         else:
             maps = maps[:, :, : maps.size(2) // rows * rows, : maps.size(3) // columns * columns]
         height, width = maps.size(2) // rows, maps.size(3) // columns
-        # nn.Unfold has channels outermost: (B, C, h, rows, w, columns) -> (B, h, w, C, rows, columns)
+        # nn.Unfold has channels outermost:
+        # (B, C, h, rows, w, columns) -> (B, h, w, C, rows, columns)
         patches = maps.unflatten(3, (width, columns)).unflatten(2, (height, rows)).permute(0, 2, 4, 1, 3, 5)
         merged = laid_out(patches).flatten(3).flatten(1, 2)
         return self.reduction(merged if self.norm is None else self.norm(merged)), (height, width)

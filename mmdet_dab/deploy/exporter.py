@@ -57,7 +57,7 @@ class UnnormalisedProgram(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, program: DetectionProgram, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, program: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.program = program
         self.register_buffer('mean', torch.tensor(mean)[:, None, None])
@@ -278,9 +278,9 @@ def program_of(model: ComposedDETR, request: Request, metadata: Metadata) -> nn.
         optimize_for_inference(model, getattr(torch, request.precision))
     else:
         model.backbone, model.neck = fuse_conv_bn(model.backbone), fuse_conv_bn(model.neck)
-    program: nn.Module = DetectionProgram(model)
+    program = DetectionProgram(model)
     if request.input == 'uint8':
-        program = UnnormalisedProgram(program, metadata.mean, metadata.std)
+        return UnnormalisedProgram(program, metadata.mean, metadata.std).eval()
     return program.eval()
 
 

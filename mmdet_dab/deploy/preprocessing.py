@@ -7,6 +7,7 @@ rounding of the resize may differ by a level of 255.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 from mmdet_dab.data.encoded import damage_in
 from mmdet_dab.deploy.metadata import Metadata
 from mmdet_dab.errors import DataError
-from mmdet_dab.regular_files import check_file
+from mmdet_dab.regular_files import MOST_PIXELS, check_file
 
 try:
     import cv2
@@ -50,10 +51,27 @@ def read_image(path: str | Path) -> np.ndarray:
     damage = damage_in(data)
     if damage:
         raise DataError(f'{path} {damage}: copy it again.')
+    if _claims_too_much(data):
+        raise DataError(f'{path}: more than {MOST_PIXELS:,} pixels. Cut it into tiles.')
     image = _decode(data)
     if image is None:
         raise DataError(f'{path}: not an image, or a damaged one.')
     return image
+
+
+def _claims_too_much(data: bytes) -> bool:
+    """Whether a header claims more pixels than there should be memory for; Pillow reads it."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return False
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            return opened.width * opened.height > MOST_PIXELS
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # it has many for what is no image, which the decoder says
+        return False
 
 
 def _decode(data: bytes) -> np.ndarray | None:
@@ -65,8 +83,6 @@ def _decode(data: bytes) -> np.ndarray | None:
             return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error:
             return None
-    import io
-
     from PIL import Image, ImageOps
 
     try:

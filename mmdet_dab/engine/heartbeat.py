@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -199,12 +200,16 @@ class Heartbeat:
     def _read(self) -> None:
         with self._lock:
             for rank, key in enumerate(self._keys):
-                text = self._with_store(lambda key=key: self._store.get(key) if self._store.check([key]) else None)
+                text = self._with_store(partial(self._get, key))
                 if text is None:
                     continue
                 sign = Sign(**json.loads(text))
                 if rank not in self._seen or sign.number != self._seen[rank][0].number:
                     self._seen[rank] = (sign, time.monotonic())
+
+    def _get(self, key: str) -> bytes | None:
+        """What is stored; waiting for what is not there yet would block."""
+        return self._store.get(key) if self._store.check([key]) else None
 
     def _with_store(self, call: Callable[[], bytes | None]) -> bytes | None:
         """Use the store; note since when it does not answer."""

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from mmdet_dab.engine.values import describe_problems, value_problem
 from mmdet_dab.errors import CheckpointError, listed, shown
+from mmdet_dab.models.layers import current_names
 
 FROM_WEIGHTS = 'To start from its weights instead, leave --resume out and name it as load_from'
 #: More steps than any training run has.
@@ -99,13 +100,13 @@ def check_resumable(checkpoint: dict[str, Any], model: nn.Module) -> None:
     if 'progress' in meta:
         _check_progress(meta['progress'])
     _check_messages(checkpoint)
-    _check_tensors('state_dict', checkpoint.get('state_dict'), model.state_dict())
+    _check_tensors('state_dict', checkpoint.get('state_dict'), model)
     average = checkpoint.get('ema_state_dict')
     if average is not None:
         if not isinstance(average, Mapping):
             raise CheckpointError(f'the checkpoint is damaged: ema_state_dict is a {type(average).__name__}')
-        named = {name.removeprefix('module.'): value for name, value in average.items() if name.startswith('module.')}
-        _check_tensors('ema_state_dict', named, model.state_dict())
+        weights = {name: value for name, value in average.items() if str(name).startswith('module.')}
+        _check_tensors('ema_state_dict', weights, model)
 
 
 def _check_progress(progress: Any) -> None:
@@ -137,11 +138,12 @@ def is_history(value: Any) -> bool:
     return isinstance(value, HistoryBuffer)
 
 
-def _check_tensors(key: str, loaded: Any, own: Mapping[str, Tensor]) -> None:
+def _check_tensors(key: str, loaded: Any, model: nn.Module) -> None:
     """The tensors of a model, all of them and of its shapes."""
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f'the checkpoint has no {key}: it is not one of a training run')
-    loaded = {str(name).removeprefix('module.'): value for name, value in loaded.items()}
+    own = model.state_dict()
+    loaded = current_names(model, {str(name).removeprefix('module.'): value for name, value in loaded.items()})
     missing = [name for name in own if not isinstance(loaded.get(name), Tensor)]
     unknown = [name for name in loaded if name not in own]
     differing = [
@@ -152,10 +154,6 @@ def _check_tensors(key: str, loaded: Any, own: Mapping[str, Tensor]) -> None:
     problems = describe_problems(loaded, own)
     if problems:
         raise CheckpointError(f'the checkpoint is damaged: {key}: {problems}. Go on from one before it')
-    # Parts rename tensors of older checkpoints as they load them: then the same shapes are on both
-    # sides.
-    if sorted(own[name].shape for name in missing) == sorted(getattr(loaded[name], 'shape', ()) for name in unknown):
-        missing, unknown = [], []
     for names, what in ((missing, 'lacks'), (differing, 'has in another shape'), (unknown, 'has besides')):
         if names:
             raise CheckpointError(

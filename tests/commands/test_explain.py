@@ -74,16 +74,6 @@ def test_bad_input_is_refused(
     assert not (tmp_path / 'page.html').exists()
 
 
-def test_a_detector_without_queries_is_refused(command: Commands, task: Task, tmp_path: Path):
-    config = mmdet_dab.load_config('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py')
-    config.model.backbone.init_cfg = None
-    config.dump(tmp_path / 'other.py')
-    model = mmdet_dab.build(config)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'other.pth')
-    said = command.error('explain', task.data_root / 'images/1.png', 'other.py', 'other.pth')
-    assert 'RetinaNet has no decoder queries' in said
-
-
 def test_a_file_that_is_no_image_is_refused(command: Commands, task: Task, weights: Path, tmp_path: Path):
     (tmp_path / 'words.png').write_text('no image')
     assert 'words.png' in command.error('explain', 'words.png', task.config, weights)

@@ -27,6 +27,7 @@ REPRESENTATIVES = (
     'dab_detr_r101_dc5_fixxy_3pat_50e.py',
     'dab_deformable_detr_r50_50e_released.py',
     'mix/anchor_masked_dab_detr_r50_50e.py',
+    'mix/group_dab_detr_r50_12e.py',
     'mix/road/3_points_shapes.py',
     'mix/conditional_detr_r50_50e.py',
     'mix/detr_r50_150e.py',
@@ -46,9 +47,13 @@ def structures(without: tuple[str, ...] = ()) -> dict[frozenset[str], list[str]]
     return found
 
 
-def shaken(name: str) -> tuple[Request, Any]:
+def shaken(name: str, backbone: dict | None = None) -> tuple[Request, Any]:
     """A request for a small detector of a config, and the detector, whose boxes and scores differ."""
-    request = Request(every_config.small(name), None, Path('model.onnx'))
+    config = every_config.small(name)
+    if backbone is not None:
+        channels = backbone.pop('out_channels')
+        config.model.backbone, config.model.neck.in_channels = backbone, [channels]
+    request = Request(config, None, Path('model.onnx'))
     torch.manual_seed(0)
     model = build_of_parts(request)
     tiny.shake(model)
@@ -61,9 +66,9 @@ def test_the_parts_of_all_configs_stand_in_the_representatives():
     assert not missing
 
 
-def check(name: str, path: Path | None = None) -> None:
+def check(name: str, path: Path | None = None, backbone: dict | None = None) -> None:
     """Trace a config, and compare what was traced, or the file that it is written to."""
-    request, model = shaken(name)
+    request, model = shaken(name, backbone)
     metadata = exporter.metadata_of(request, model)
     exported = traced(program_of(model, request, metadata), torch.float32)
     if path is not None:
@@ -81,6 +86,14 @@ def check(name: str, path: Path | None = None) -> None:
 @pytest.mark.parametrize('name', REPRESENTATIVES)
 def test_it_can_be_traced_for_any_batch_and_size(name: str):
     check(name)
+
+
+def test_a_backbone_of_timm():
+    pytest.importorskip('timm')
+    check(
+        'custom/bccd_r18_c4_55e.py',
+        backbone=dict(type='TimmBackbone', model='resnet18', strides=(16,), weights=None, out_channels=256),
+    )
 
 
 @pytest.mark.slow

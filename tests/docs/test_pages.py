@@ -87,20 +87,28 @@ def parse(name, arguments):
 def check_python(block, arguments):
     """`python FILE …`, `python -m MODULE …`"""
     if arguments[0] == '-m' and arguments[1].startswith('benchmarks.'):
-        source = (ROOT / f'{arguments[1].replace(".", "/")}.py').read_text()
+        module = ROOT / arguments[1].replace('.', '/')
+        files = sorted(module.glob('*.py')) if module.is_dir() else [module.with_suffix('.py')]
+        source = ''.join(file.read_text() for file in files)
         source += (ROOT / 'benchmarks' / 'side_by_side.py').read_text()
         for option in (text for text in arguments if text.startswith('--')):
             assert f"'{option}'" in source, f'{block}: {arguments[1]} has no {option}'
     elif arguments[0] == '-m':
-        assert arguments[1] in ('venv', 'pytest'), f'{block}: {arguments}'
+        assert arguments[1] in ('venv', 'pytest', 'mmdet_dab.torchrun'), f'{block}: {arguments}'
     else:
         assert (ROOT / arguments[0]).is_file(), f'{block}: {arguments[0]}'
+
+
+def without_variables(words):
+    """A command without the variables that are set before it."""
+    first = next(index for index, word in enumerate(words) if not re.match(r'[A-Z_]+=', word))
+    return words[first:]
 
 
 @by_block('runs', 'not run', language='bash')
 def test_commands_parse(block):
     """Every command is known; those of ours have all options and arguments that are shown."""
-    for program, *arguments in markdown.commands(block):
+    for program, *arguments in map(without_variables, markdown.commands(block)):
         if program == 'mmdet-dab' and arguments != ['--version']:
             parse(arguments[0], arguments[1:])
         elif program == 'python':
@@ -112,7 +120,7 @@ def test_commands_parse(block):
         elif program == 'pip':
             check_extras(block, ' '.join(arguments))
         else:
-            known = 'cp do done for git mkdir mmdet-dab source tensorboard'.split()
+            known = 'cp do done export for git mkdir mmdet-dab source tensorboard'.split()
             assert program in known, f'{block}: {program} is unknown to this test'
 
 

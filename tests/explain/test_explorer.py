@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mmdet_dab.errors import DataError, UserError
 from mmdet_dab.explain import Recording, record
@@ -237,6 +239,50 @@ def test_two_detectors_stand_side_by_side(chromium: Any, folder: Path):
     opened.page.click('canvas.image >> nth=0')
     assert opened.page.is_hidden('#own-w')  # points have no width
     assert opened.page.is_visible('#own-x')
+    opened.page.fill('#own-x', '0.4')
+    for side in (0, 1):  # DETR keeps what was recorded
+        assert all(value is not None for value in opened.ask(MAP, side))
+    assert not opened.said
+
+
+def test_the_anchor_of_points_is_completed_for_boxes_beside_them(chromium: Any, folder: Path):
+    """And each detector keeps its own temperatures, until their slider is moved."""
+    image = draw_image(folder / 'an image.png')
+    pair = detector('Conditional DETR'), detector('DAB-DETR')
+    opened = Opened(chromium, write(folder / 'pair.html', *pair, images=[image], threshold=0.0))
+    opened.page.click('label:has(#part-position)')
+    opened.page.fill('#own-x', '0.4')
+    row, queries = opened.ask('() => [explorer.sides()[1].row, explorer.sides()[1].run.queries]')
+    recording = record(pair[1].model, image, queries)
+    anchor = [0.4, None, *recording.anchors[1, queries[row], 2:].tolist()]
+    anchor[1] = opened.ask('() => explorer.state.own.anchor[1]')
+    expected = torch.from_numpy(recording.formula.logits(1, row, anchor)).flatten(1).softmax(-1).mean(0)
+    np.testing.assert_allclose(opened.ask(MAP, 1), expected, atol=1e-6)
+
+
+def test_an_attention_that_cannot_be_read_leaves_boxes_and_says_so(chromium: Any, folder: Path):
+    class Foreign(nn.Module):
+        """The same attention in a class that nobody knows; a list hides what is in it."""
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.hidden = [inner]
+
+        def forward(self, *inputs: Any) -> torch.Tensor:
+            return self.hidden[0](*inputs)
+
+    one, image = detector('DAB-DETR'), draw_image(folder / 'an image.png')
+    for layer in one.model.decoder.layers:
+        layer.cross_attention = Foreign(layer.cross_attention)
+    recording = record(one.model, image)
+    assert not recording.cross
+    assert recording.self_attention.keys() == {0, 1}
+    opened = Opened(chromium, write(folder / 'foreign.html', one, images=[image]))
+    assert 'cannot be recorded' in opened.page.inner_text('#whynot')
+    assert 'cannot be recorded' in opened.page.inner_text('#legend')
+    opened.page.click('label:has(#mode-cell)')
+    opened.page.click('canvas.image')
+    opened.page.click('#back')
     assert not opened.said
 
 
@@ -287,6 +333,12 @@ def test_names_full_of_markup_are_text(chromium: Any, folder: Path):
     # Nor would a script run that came in another way.
     opened.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'hacked=1'}))")
     assert opened.ask('() => window.hacked') is None
+
+
+def test_a_file_name_that_is_no_text(folder: Path):
+    image = folder / os.fsdecode(b'caf\xe9.png')
+    draw_image(folder / 'an image.png').rename(image)
+    assert 'caf?.png' in explore([detector('DAB-DETR')], [image]).text
 
 
 def test_what_does_not_fit_the_budget_is_left_out_and_said(folder: Path):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
+import cv2
 import pytest
 import torch
+from mmdet.apis import inference_detector
+from mmengine.structures import InstanceData
 from torch import nn
 
 from mmdet_dab.errors import UserError
-from mmdet_dab.explain import DotAttention, Recording, record_batch
+from mmdet_dab.explain import DotAttention, Recording, record, record_batch
 from mmdet_dab.explain.attentions import places
 from mmdet_dab.explain.recording import cell_at
 from mmdet_dab.models.deformable_attention import sample_levels
 from tests.helpers import assemblies, tiny
 from tests.helpers.assemblies import ASSEMBLIES
+from tests.helpers.explorer_pages import draw_image, with_pipeline
 
 CONDITIONAL = ('Conditional DETR', 'DAB-DETR', 'DN', 'group', 'anchor-masked', 'deformable encoder', "mmdet's DABDETR")
 
@@ -235,3 +240,29 @@ def test_the_formula_without_modulation_and_with_another_temperature_differs():
 @pytest.mark.parametrize('name', ['DETR', 'DAB-Deformable', 'deformable encoder'])
 def test_there_is_no_formula_where_logits_do_not_split_or_levels_are_several(name: str):
     assert recorded(name)[0].formula is None
+
+
+def test_a_file_goes_through_the_test_pipeline(tmp_path: Path):
+    """Predictions are those of mmdet's own inference; ground truth is given in pixels of the file."""
+    image = draw_image(tmp_path / 'image.png')
+    model = with_pipeline(assemblies.build('DAB-DETR'))
+    truth = InstanceData(bboxes=torch.tensor([[18.0, 12.0, 90.0, 60.0]]), labels=torch.tensor([2]))
+    recording = record(model, image, queries=[0], ground_truth=truth)
+    expected = inference_detector(model, str(image)).pred_instances
+    assert torch.equal(recording.predictions.bboxes, expected.bboxes)
+    assert torch.equal(recording.predictions.scores, expected.scores)
+    assert (recording.ori_shape, recording.img_shape) == ((120, 180), (64, 96))
+    torch.testing.assert_close(recording.ground_truth.boxes, torch.tensor([[0.3, 0.3, 0.4, 0.4]]))
+    array = record(model, cv2.imread(str(image)), queries=[0])
+    assert torch.equal(array.predictions.bboxes, expected.bboxes)
+    assert array.matched is None
+    with pytest.raises(UserError, match='has no cfg'):
+        record(assemblies.build('DAB-DETR'), image)
+
+
+def test_an_image_without_objects_has_no_matches():
+    inputs, samples = tiny.batch(counts=[0, 0])
+    recording, _ = record_batch(model_of('DAB-DETR'), inputs, samples, queries=[0])
+    assert (recording.matched == -1).all()
+    recording, _ = record_batch(model_of("mmdet's DABDETR"), inputs, samples, queries=[0])
+    assert (recording.matched == -1).all()

@@ -65,9 +65,11 @@ def small_parts(model: ConfigDict) -> ConfigDict:
     elif 'ResNet' in backbone.type:
         bottleneck = backbone.depth > 50  # one of the two depths of the zoo
         backbone.update(depth=50 if bottleneck else 18, base_channels=4, stem_channels=4)
+        if backbone.type == 'ResNet':  # a dilated one has its point in the last stage
+            backbone.update(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
         model.neck.in_channels = [4 * 2**stage * (4 if bottleneck else 1) for stage in backbone.out_indices]
     if model.get('num_levels', 1) > 1:  # the last map of the backbone, and the further one that the neck makes
-        model.num_levels, model.backbone.out_indices, model.neck.in_channels = 2, (3,), model.neck.in_channels[-1:]
+        model.num_levels, model.neck.in_channels = 2, model.neck.in_channels[-1:]
     model.encoder.num_layers, model.decoder.num_layers = 1, 2
     queries = model.query_generator
     queries.get('generator', queries).num_queries = 7
@@ -86,9 +88,6 @@ def pieces(model: dict) -> frozenset[str]:
 def _pieces(node: Any, place: str) -> Iterator[str]:
     if isinstance(node, dict):
         kind = str(node.get('type', '')).rpartition('.')[2]
-        if kind in ('DenoisingQueryGenerator', 'GroupQueryGenerator'):  # in training only
-            yield from _pieces(node['generator'], place)
-            return
         if kind and place != 'detector':
             yield f'{"positional_encoder" if place == "positional_encoding" else place}: {kind}'
         for key, value in node.items():

@@ -25,26 +25,17 @@ const SLIDERS = [
 const LOWEST = 1;
 const HIGHEST = 20000;
 
-function ownAnchor() {
-  if (state.own) return state.own;
-  const side = chosenSide();
-  const anchor = Array.from(anchorOf(side.run, side.layer, side.query)).filter((value) => !Number.isNaN(value));
-  const { temperature, cellTemperature } = side.model.formula;
-  return { anchor, temperature, cellTemperature, modulated: true };
-}
-
 function buildSliders() {
   const parts = SLIDERS.map((slider) => {
     const input = element('input', { type: 'range', id: `own-${slider.key}`, min: slider.logarithmic ? 0 : slider.axis > 1 ? 0.01 : 0, max: 1, step: 0.001 });
     input.addEventListener('input', () => {
-      const own = structuredClone(ownAnchor());
+      const own = { ...state.own };
       const value = Number(input.value);
       if (slider.logarithmic) {
-        const before = own[slider.key];
         own[slider.key] = LOWEST * (HIGHEST / LOWEST) ** value;
-        const together = slider.key === 'cellTemperature' && own.temperature === before;
-        if (together) own.temperature = own.cellTemperature;
+        if (!apart(chosenSide())) own.temperature = own.cellTemperature; // one slider is for both
       } else {
+        own.anchor = chosenSide().asked().anchor.filter((number) => !Number.isNaN(number));
         own.anchor[slider.axis] = value;
       }
       setOwn(own);
@@ -53,7 +44,7 @@ function buildSliders() {
     return element('label', { id: `own-${slider.key}-label` }, element('span', { textContent: slider.text }), input, output);
   });
   const modulated = element('input', { type: 'checkbox', id: 'own-modulated' });
-  modulated.addEventListener('change', () => setOwn({ ...structuredClone(ownAnchor()), modulated: modulated.checked }));
+  modulated.addEventListener('change', () => setOwn({ ...state.own, modulated: modulated.checked }));
   parts.push(element('label', { className: 'check', id: 'own-modulated-label' }, modulated, ' w and h modulate (equation 6)'));
   $('sliders').replaceChildren(...parts);
 }
@@ -64,6 +55,9 @@ function setOwn(own) {
   update();
 }
 
+// Whether a detector has a temperature for cells and another for anchors.
+const apart = ({ model }) => model.formula.temperature !== model.formula.cellTemperature;
+
 function updateSliders() {
   const side = chosenSide();
   const can = Boolean(side.run.formula?.[side.layer]);
@@ -73,17 +67,16 @@ function updateSliders() {
   $('whynot').hidden = can;
   $('whynot').textContent = can ? '' : side.model.why;
   if (!can) return;
-  const own = ownAnchor();
-  const apart = side.model.formula.temperature !== side.model.formula.cellTemperature;
+  const own = side.asked();
   for (const slider of SLIDERS) {
     const value = slider.logarithmic ? own[slider.key] : own.anchor[slider.axis];
-    const shown = slider.key === 'temperature' ? apart : value !== undefined;
+    const shown = slider.key === 'temperature' ? apart(side) : !Number.isNaN(value);
     $(`own-${slider.key}-label`).hidden = !shown;
     if (!shown) continue;
     $(`own-${slider.key}`).value = slider.logarithmic ? Math.log(value / LOWEST) / Math.log(HIGHEST / LOWEST) : value;
     $(`own-${slider.key}-value`).textContent = slider.logarithmic ? value.toPrecision(3) : value.toFixed(3);
   }
-  $('own-cellTemperature-label').firstChild.textContent = apart ? 'T of cells' : 'temperature';
+  $('own-cellTemperature-label').firstChild.textContent = apart(side) ? 'T of cells' : 'temperature';
   $('own-temperature-label').firstChild.textContent = 'T of anchors';
   $('own-modulated-label').hidden = !side.run.formula[side.layer].size;
   $('own-modulated').checked = own.modulated;
@@ -105,6 +98,7 @@ function play() {
   if (state.layer >= mostLayers() - 1) go(0);
   state.own = null;
   const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  state.moving = !still;
   let start = performance.now();
   const step = (now) => {
     const moment = Math.min((now - start) / 900, 1);
@@ -124,6 +118,7 @@ function play() {
 
 function stop() {
   cancelAnimationFrame(state.playing);
+  state.moving = false;
   state.playing = 0;
 }
 
@@ -167,8 +162,7 @@ const KEYS = [
   ['M', 'm', 'w and h modulate or not', () => {
     const side = chosenSide();
     if (side.run.formula?.[side.layer]?.size) {
-      const own = structuredClone(ownAnchor());
-      state.own = { ...own, modulated: !own.modulated };
+      state.own = { ...state.own, modulated: !side.asked().modulated };
     }
   }],
   ['R', 'r', "the detector's own anchor", () => { state.own = null; }],
@@ -201,9 +195,8 @@ function show(image) {
 
 function update() {
   for (const side of sides) side.update();
-  $('legend').textContent = sides.length > 1
-    ? sides.map((side) => `${side.model.name}: ${side.sentence()}`).join(' ')
-    : sides[0].sentence();
+  $('legend').textContent = chosenSide().sentence();
+  $('legend').classList.toggle('unseen', sides.length > 1); // each side has its own then
   $('layer').textContent = `layer ${state.layer + 1} of ${mostLayers()}`;
   $('back').disabled = state.layer === 0;
   $('forth').disabled = state.layer === mostLayers() - 1;
@@ -291,4 +284,6 @@ async function start() {
 }
 
 window.explorer = { state, page, numbers, weightsOf, logitsOf, positionLogits, pointsOf, sides: () => sides };
-start();
+start().catch((error) => {
+  $('legend').textContent = `This page cannot be shown by this browser: ${error.message}`;
+});

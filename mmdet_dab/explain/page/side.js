@@ -26,7 +26,8 @@ class Side {
     const name = element('h2', { textContent: model.name });
     this.where = element('small');
     name.append(' ', this.where);
-    this.root = element('article', { className: 'side' }, name, element('div', { className: 'body' }, stage, info));
+    this.caption = element('p', { className: 'caption' });
+    this.root = element('article', { className: 'side' }, name, this.caption, element('div', { className: 'body' }, stage, info));
     this.canvas.addEventListener('click', (event) => this.click(event));
     this.drawBar();
     new ResizeObserver(() => this.draw()).observe(this.canvas.parentElement);
@@ -36,8 +37,20 @@ class Side {
   get row() { return Math.min(this.rows[state.image], this.run.queries.length - 1); }
   get query() { return this.run.queries[this.row]; }
   get layer() { return Math.min(state.layer, this.model.layers - 1); }
-  get own() { return this.run.formula ? state.own : null; }
+  get own() { return this.run.formula && state.own ? this.asked() : null; }
   get attention() { return this.run.attention[this.layer]; }
+
+  // What the sliders ask of this detector; where they say nothing, what is its own.
+  asked() {
+    const { anchor, temperature, cellTemperature, modulated } = state.own ?? {};
+    const its = Array.from(anchorOf(this.run, this.layer, this.query));
+    return {
+      anchor: its.map((value, i) => (Number.isNaN(value) ? value : (anchor?.[i] ?? value))),
+      temperature: temperature ?? this.model.formula.temperature,
+      cellTemperature: cellTemperature ?? this.model.formula.cellTemperature,
+      modulated: modulated ?? true,
+    };
+  }
 
   // What the query is called by its answer of a layer.
   answer(query, layer = this.model.layers - 1) {
@@ -177,7 +190,8 @@ class Side {
     });
   }
 
-  draw(moment = null) {
+  // `moment` is how far an anchor has come on its way to the answer, 0..1; null: it stands.
+  draw(moment = state.moving ? 0 : null) {
     const picture = pictures[state.image];
     if (!picture) return;
     const width = Math.max(Math.round(this.canvas.clientWidth * Math.min(devicePixelRatio || 1, 2)), 200);
@@ -302,15 +316,15 @@ class Side {
       context.globalAlpha = 1;
     }
     const own = this.own;
-    const anchor = own ? [...own.anchor, NaN, NaN].slice(0, 4) : anchorOf(this.run, this.layer, this.query);
+    const anchor = own ? own.anchor : anchorOf(this.run, this.layer, this.query);
     const after = boxOf(this.run, this.layer, this.query);
     const between = moment === null || own ? anchor : anchor.map((value, i) => value + (after[i] - value) * moment);
+    if (!own) frame(after, COLOURS.query, 2.2);
+    frame(between, COLOURS.anchor, 2, [5, 4]);
     if (!own) {
-      frame(after, COLOURS.query, 2.2);
       const { name, score } = this.answer(this.query, this.layer);
       tag(after, `${shortened(name)} ${score.toFixed(2)}`, COLOURS.query);
     }
-    frame(between, COLOURS.anchor, 2, [5, 4]);
     const cell = this.cell();
     if (cell && state.mode === 'cell') {
       const looking = this.looking().slice(0, 5);
@@ -378,6 +392,8 @@ class Side {
     this.draw();
     const seen = this.sentence();
     this.canvas.setAttribute('aria-label', seen);
+    this.caption.hidden = sides.length < 2;
+    this.caption.textContent = seen;
     const keys = [['anchor', 'anchor', 'dashed'], ['query', 'answer', 'solid'], ['other', 'other queries', 'solid']];
     if (state.truth && page.images[state.image].objects) keys.push(['truth', 'ground truth', 'solid']);
     const boxes = keys.map(([key, text, style]) => {

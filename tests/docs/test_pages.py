@@ -92,7 +92,7 @@ def check_python(block, arguments):
         for option in (text for text in arguments if text.startswith('--')):
             assert f"'{option}'" in source, f'{block}: {arguments[1]} has no {option}'
     elif arguments[0] == '-m':
-        assert arguments[1] in ('venv', 'pytest'), f'{block}: {arguments}'
+        assert arguments[1] in ('venv', 'pytest', 'mmdet_dab.torchrun'), f'{block}: {arguments}'
     else:
         assert (ROOT / arguments[0]).is_file(), f'{block}: {arguments[0]}'
 
@@ -112,7 +112,7 @@ def test_commands_parse(block):
         elif program == 'pip':
             check_extras(block, ' '.join(arguments))
         else:
-            known = 'cp do done for git mkdir mmdet-dab source tensorboard'.split()
+            known = 'cp do done export for git mkdir mmdet-dab source tensorboard'.split()
             assert program in known, f'{block}: {program} is unknown to this test'
 
 

@@ -6,6 +6,8 @@ detector.
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from mmdet_dab.deploy.exporter import Request, build_of_parts, export, program_o
 from mmdet_dab.deploy.tracing import traced
 from mmdet_dab.deploy.verify import batches, compared, difference, eager, refusal
 from mmdet_dab.errors import ConfigError
+from mmdet_dab.registry import MODELS
 from tests.helpers import every_config, tiny
+from tests.helpers.stand_in_timm import stand_in
 
 #: Their parts are those of all configs; see the first test.
 REPRESENTATIVES = (
@@ -51,8 +55,8 @@ def shaken(name: str, backbone: dict | None = None) -> tuple[Request, Any]:
     """A request for a small detector of a config, and the detector, whose boxes and scores differ."""
     config = every_config.small(name)
     if backbone is not None:
-        channels = backbone.pop('out_channels')
-        config.model.backbone, config.model.neck.in_channels = backbone, [channels]
+        config.model.backbone = backbone
+        config.model.neck.in_channels = list(MODELS.build(backbone).out_channels)
     request = Request(config, None, Path('model.onnx'))
     torch.manual_seed(0)
     model = build_of_parts(request)
@@ -88,11 +92,12 @@ def test_it_can_be_traced_for_any_batch_and_size(name: str):
     check(name)
 
 
-def test_a_backbone_of_timm():
-    pytest.importorskip('timm')
+@pytest.mark.slow
+def test_a_backbone_of_timm(monkeypatch: pytest.MonkeyPatch):
+    if importlib.util.find_spec('timm') is None:
+        monkeypatch.setitem(sys.modules, 'timm', stand_in())
     check(
-        'custom/bccd_r18_c4_55e.py',
-        backbone=dict(type='TimmBackbone', model='resnet18', strides=(16,), weights=None, out_channels=256),
+        'custom/bccd_r18_c4_55e.py', backbone=dict(type='TimmBackbone', model='resnet18', strides=(16,), weights=None)
     )
 
 

@@ -42,6 +42,7 @@ def small(name: str) -> Config:
     if name in MMDETS:
         model = shrunk_mmdet(config, 256 if 'conditional' in name else 32, **copy.deepcopy(MMDETS[name]))
         model.bbox_head.embed_dims = model.neck.out_channels
+        model.encoder.num_layers = 1
         if 'deformable' in name:
             model.neck.update(in_channels=[32], norm_cfg=None, num_outs=2)
             model.encoder.layer_cfg.self_attn_cfg.num_levels = 2

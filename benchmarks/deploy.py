@@ -25,6 +25,7 @@ from torch import nn
 
 from benchmarks import peers, side_by_side
 from benchmarks.side_by_side import Candidate, Measurement
+from mmdet_dab.errors import UserError
 
 FOLDER = side_by_side.RESULTS / 'deploy'
 #: Parts that become int8 where there are no trained weights to choose them by.
@@ -136,31 +137,44 @@ def inputs(size: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
 def write_files(case: Case, calibrate: int) -> dict[str, Path]:
     """Export a detector to every format and precision; by name of the form."""
     from mmdet_dab.config import load_config
-    from mmdet_dab.deploy import int8
-    from mmdet_dab.deploy.exporter import Request, export
-    from mmdet_dab.deploy.int8.quantizers import QUANTIZERS
+    from mmdet_dab.deploy.exporter import Request, export, onnx_to_openvino
     from mmdet_dab.deploy.metadata import write_metadata
 
     folder = FOLDER / case.name
-    files = {}
-    for ending, runtime in (('.onnx', 'ONNX Runtime'), ('.xml', 'OpenVINO')):
-        file = folder / 'float32' / f'model{ending}'
-        file.parent.mkdir(parents=True, exist_ok=True)
-        config = load_config(case.config, {})
-        export(Request(config, case.checkpoint or random_weights(folder, case), file))
-        files[f'{runtime}, float32'] = file
-        small = copied(file, folder / 'int8')
-        if case.checkpoint is not None:
-            int8.quantize(config, small, calibrate)
-        else:
-            images = [inputs(case.size, seed) for seed in range(4)]
-            QUANTIZERS[ending](file, small, INT8_PARTS, images)
-            rest = 'bfloat16' if ending == '.xml' else 'float32'
-            write_metadata(small, replace(metadata_of(file), precision=f'int8+{rest}'))
-        files[f'{runtime}, int8'] = small
-    half = copied(files['OpenVINO, float32'], folder / 'bfloat16')
+    onnx, xml = (folder / 'float32' / f'model{ending}' for ending in ('.onnx', '.xml'))
+    onnx.parent.mkdir(parents=True, exist_ok=True)
+    export(Request(load_config(case.config, {}), case.checkpoint or random_weights(folder, case), onnx))
+    onnx_to_openvino(onnx, xml, metadata_of(onnx))
+    half = copied(xml, folder / 'bfloat16')
     write_metadata(half, replace(metadata_of(half), precision='bfloat16'))
-    return files | {'OpenVINO, bfloat16': half}
+    files = {'ONNX Runtime, float32': onnx, 'OpenVINO, float32': xml, 'OpenVINO, bfloat16': half}
+    for runtime, file in (('ONNX Runtime', onnx), ('OpenVINO', xml)):
+        small = in_int8(case, file, folder / 'int8', calibrate)
+        if small is not None:
+            files[f'{runtime}, int8'] = small
+    return files
+
+
+def in_int8(case: Case, file: Path, folder: Path, calibrate: int) -> Path | None:
+    """The file in int8: the parts are chosen by AP if there are trained weights, else all of them;
+    None where int8 does not keep AP."""
+    from mmdet_dab.config import load_config
+    from mmdet_dab.deploy import int8
+    from mmdet_dab.deploy.int8.quantizers import QUANTIZERS
+    from mmdet_dab.deploy.metadata import write_metadata
+
+    small = copied(file, folder)
+    if case.checkpoint is not None:
+        try:
+            int8.quantize(load_config(case.config, {}), small, calibrate)
+        except UserError as error:
+            print(f'left out: {error}')
+            return None
+        return small
+    QUANTIZERS[file.suffix](file, small, INT8_PARTS, [inputs(case.size, seed) for seed in range(4)])
+    rest = 'bfloat16' if file.suffix == '.xml' else 'float32'
+    write_metadata(small, replace(metadata_of(file), precision=f'int8+{rest}'))
+    return small
 
 
 def metadata_of(file: Path) -> Any:

@@ -29,12 +29,13 @@ import cv2
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import runner as mmengine_runner
 
 from benchmarks.interruptions import Variant, config_of, free_port, wait
 from benchmarks.side_by_side import ROOT
 from mmdet_dab import cli, launch
-from mmdet_dab.config import load_config
+from mmdet_dab.config import build, load_config
 from mmdet_dab.registry import HOOKS, MODELS
 
 RESULTS = ROOT / 'benchmarks' / 'results' / 'load'
@@ -121,6 +122,11 @@ def train(rank: int, processes: int, steps: int, port: int, folder: Path) -> Non
     every = max(steps // 10, 1)
     config.train_cfg = dict(type='mmdet_dab.ResumableIterLoop', max_iters=steps, val_interval=every)
     config.train_dataloader.batch_size = 2 // processes
+    # What is small takes minutes: it is the same code, and sizes vary all the same.
+    config.model.update(embed_dims=32, num_heads=4, hidden_dims=64)
+    config.model.decoder.num_layers = 2
+    config.model.backbone.update(base_channels=8, stem_channels=8)
+    config.model.neck.in_channels = [16]
     config.default_hooks.checkpoint.interval = every
     config.custom_hooks = [
         *(hook for hook in config.custom_hooks if 'StageHook' not in hook['type']),
@@ -140,9 +146,7 @@ def predict(predictions: int, folder: Path) -> None:
     torch.set_num_threads(1)
     from mmdet.apis import inference_detector
 
-    config = load_config(str(ROOT / CONFIG))
-    model = MODELS.build(config.model).eval()
-    model.cfg, model.dataset_meta = config, dict(classes=('a', 'b', 'c'))
+    model = build(str(ROOT / CONFIG))
     draw = np.random.default_rng(0)
     samples = []
     for number in range(1, predictions + 1):
@@ -321,10 +325,9 @@ def many_images_new_data(folder: Path, number: int) -> Callable[[], object]:
 def many_images_infer(folder: Path, number: int) -> Callable[[], object]:
     """Images in a folder, of which boxes are drawn."""
     images = draw_images(folder, number)
-    config = load_config(str(ROOT / CONFIG))
+    model = build(str(ROOT / CONFIG))
     weights = folder / 'weights.pth'
-    meta = dict(dataset_meta=dict(classes=('a', 'b', 'c')))
-    torch.save(dict(state_dict=MODELS.build(config.model).state_dict(), meta=meta), weights)
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(model.dataset_meta))), weights)
     return command('infer', images, ROOT / CONFIG, weights, folder=folder)
 
 
@@ -390,6 +393,7 @@ def steps_with(values: dict[str, Any], objects: int, classes: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config = load_config(str(ROOT / 'configs/mix/dn_detr_shapes_5min.py'))
+    init_default_scope('mmdet')
     config.model.update(values)
     if 'num_classes' in config.model.query_generator:
         config.model.query_generator.num_classes = values['num_classes']

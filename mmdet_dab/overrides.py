@@ -26,7 +26,7 @@ SECTIONS = frozenset(
     """
     activation_checkpointing auto_scale_lr cfg compile custom_hooks custom_imports data_preprocessor default_hooks
     default_scope env_cfg experiment_name find_unused_parameters launcher load_from log_level log_processor
-    metainfo model model_wrapper_cfg optim_wrapper param_scheduler randomness resume runner_type strategy sync_bn
+    model model_wrapper_cfg optim_wrapper param_scheduler randomness resume runner_type strategy sync_bn
     test_cfg test_dataloader test_evaluator train_cfg train_dataloader tta_model tta_pipeline val_cfg
     val_dataloader val_evaluator vis_backends visualizer work_dir
     """.split()

@@ -7,6 +7,7 @@ is wrong; torchrun would add thirty lines, and turn its exit code into 1.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,10 @@ from mmdet_dab.console import complain
 #: Loggers of torchrun that repeat what a process has said.
 REPEATING = ('torch.distributed.elastic.multiprocessing.api', 'torch.distributed.elastic.multiprocessing.errors')
 
+#: Seconds that processes have to end a step and save, when torchrun is asked to stop; its own are
+#: 30.
+GRACE = '120'
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run torchrun; the exit code of the process that failed first, or 128 + a signal."""
@@ -22,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', GRACE)
     for name in REPEATING:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:

@@ -29,6 +29,7 @@ FAMILIES = [
         'HOOKS',
         'LOOPS',
         'DATA_SAMPLERS',
+        'VISBACKENDS',
     )
 ]
 PARTS = [(ours, mmdets, root, name) for ours, mmdets, root in FAMILIES for name in ours.module_dict]

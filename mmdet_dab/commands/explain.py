@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', default='explain.html', help='file to write; default: explain.html')
     parser.add_argument('--annotations', help="COCO's annotation file with the ground truth of the images")
     parser.add_argument(
-        '--compare', nargs=2, metavar=('CONFIG', 'CHECKPOINT'), help='a second detector, shown beside the first'
+        '--compare',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='a second detector, shown beside the first; --cfg-options are of the first',
     )
     parser.add_argument(
         '--queries', nargs='+', type=int, metavar='N', help='queries to keep, by number; default: the best ones'

@@ -130,7 +130,8 @@ class ShardedStrategy(DDPStrategy):
             checkpoint['optimizer'] = self.optim_state_dict()
         if save_param_scheduler and hasattr(self, 'param_schedulers'):
             checkpoint['param_schedulers'] = self.scheduler_state_dict()
-        checkpoint.update(extra_ckpt or {})
+        # Hooks may note weights, as TrainingWatchHook notes the anchors.
+        checkpoint.update(gathered(extra_ckpt or {}))
         checkpoint.setdefault('meta', {}).update(
             seed=self.seed, time=time.strftime('%Y%m%d_%H%M%S'), mmengine_version=mmengine.__version__
         )
@@ -179,6 +180,15 @@ def kept(value: Any) -> Any:
         return value
     value = whole(value.detach())
     return value.cpu() if is_main_process() else None
+
+
+def gathered(value: Any) -> Any:
+    """The same with whole tensors, where parts of tensors are among dicts and lists."""
+    if isinstance(value, dict):
+        return type(value)((key, gathered(part)) for key, part in value.items())
+    if isinstance(value, list):
+        return [gathered(part) for part in value]
+    return kept(value) if isinstance(value, DTensor) else value
 
 
 def part_of(value: Any, like: Tensor | None) -> Any:

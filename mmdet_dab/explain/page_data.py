@@ -220,7 +220,11 @@ def best_queries(scores: Tensor, matched: Tensor | None, threshold: float, most:
 
 
 def escaped(text: str) -> str:
-    """JSON that can stand in a script element of a page, whatever names it holds."""
+    """JSON that can stand in a script element of a page, whatever names it holds.
+
+    Bytes of a file name that are no UTF-8 become question marks.
+    """
+    text = text.encode('utf-8', 'replace').decode('utf-8')
     for letter in '<>&\u2028\u2029':
         text = text.replace(letter, f'\\u{ord(letter):04x}')
     return text

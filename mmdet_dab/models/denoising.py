@@ -112,6 +112,9 @@ class DenoisingQueryGenerator(BaseModule):
         num_classes: C; one row of the label embedding for each.
         num_groups: G, how often each object is noised (paper: 5; AP 42.2, 43.4, 44.1 with 0, 1, 5).
             0: no denoising.
+        most_queries: of an image. Where an image of the batch has more than a G-th of it in
+            objects, there are fewer groups, but at least one: attention, and its memory, grow with
+            the square of the queries.
         center_noise: λ1, see :func:`noised_boxes`.
         size_noise: λ2, see :func:`noised_boxes`.
         label_noise: γ, see :func:`noised_labels`.
@@ -128,10 +131,12 @@ class DenoisingQueryGenerator(BaseModule):
         size_noise: float = 0.4,
         label_noise: float = 0.2,
         embed_dims: int = 256,
+        most_queries: int = 1000,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
         name = type(self).__name__
+        require(name, 'most_queries', most_queries, most_queries >= 1, 'at least 1')
         require(name, 'num_classes', num_classes, num_classes >= 1, 'at least 1')
         require(name, 'num_groups', num_groups, num_groups >= 0, 'at least 0')
         require(name, 'center_noise', center_noise, 0 <= center_noise < 1, 'at least 0 and less than 1')
@@ -145,6 +150,7 @@ class DenoisingQueryGenerator(BaseModule):
         )
         self.num_classes = num_classes
         self.num_groups = num_groups
+        self.most_queries = most_queries
         self.center_noise = center_noise
         self.size_noise = size_noise
         self.label_noise = label_noise
@@ -182,16 +188,17 @@ class DenoisingQueryGenerator(BaseModule):
             )
         targets = ground_truth_of(data_samples)
         objects, num_matching = slots_of(targets), queries.content.size(1)
-        labels = targets.labels.repeat(1, self.num_groups)  # (B, M) -> (B, G·M), group by group
-        boxes = targets.boxes.repeat(1, self.num_groups, 1)
+        groups = min(self.num_groups, max(self.most_queries // max(objects.size(1), 1), 1))
+        labels = targets.labels.repeat(1, groups)  # (B, M) -> (B, G·M), group by group
+        boxes = targets.boxes.repeat(1, groups, 1)
         content = self.label_embedding[noised_labels(labels, self.num_classes, self.label_noise)]
         anchors = noised_boxes(boxes, self.center_noise, self.size_noise)
-        mask = denoising_mask(num_matching, objects, self.num_groups)
+        mask = denoising_mask(num_matching, objects, groups)
         if queries.attention_mask is not None:
             mask[..., :num_matching, :num_matching] |= queries.attention_mask
         # Of several groups of matching queries they look at the first, the one of test time.
         mask[..., num_matching:, num_matching // queries.groups : num_matching] = True
-        image, slot = objects.repeat(1, self.num_groups).nonzero(as_tuple=True)
+        image, slot = objects.repeat(1, groups).nonzero(as_tuple=True)
         return replace(
             queries,
             content=torch.cat((queries.content, content), dim=1),

@@ -22,6 +22,7 @@ from mmdet_dab.deploy.int8 import choice
 from mmdet_dab.deploy.int8.data import CalibrationImages, Yardstick, dataset_as_tested
 from mmdet_dab.deploy.int8.parts import modules_of, part_of
 from mmdet_dab.deploy.metadata import Metadata, Trial
+from mmdet_dab.deploy.verify import difference
 from mmdet_dab.errors import ConfigError, UserError
 from tests.helpers.paths import ROOT
 
@@ -235,15 +236,41 @@ def test_requests_that_cannot_be_met(config: Config, exported: Path, monkeypatch
         int8.quantize(without, exported, 3, quiet)
 
 
+@pytest.fixture(scope='module')
+def float_xml(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The float32 file for OpenVINO."""
+    for package in ('openvino', 'nncf'):
+        pytest.importorskip(package, reason='needs openvino and nncf, of the extra int8')
+    file = tmp_path_factory.mktemp('openvino') / 'tiny.xml'
+    onnx_to_openvino(exported, file, load_backend(exported).metadata)
+    return file
+
+
+def test_graphs_for_fixed_sizes_compute_the_same(exported: Path, float_xml: Path, monkeypatch: pytest.MonkeyPatch):
+    """All images of the config become 96×64, so that batches without padding get a graph of their own."""
+    backend, expected = load_backend(float_xml, threads=1), load_backend(exported, threads=1)
+    monkeypatch.setattr(backend, 'GRAPHS', 2)
+    random = np.random.default_rng(2)
+    for batch, valid in ((2, (64, 96)), (3, (64, 96)), (2, (50, 70))):
+        images = random.standard_normal((batch, 3, 64, 96), dtype=np.float32)
+        valid_sizes = np.array([(64, 96)] * (batch - 1) + [valid])
+        images[-1, :, valid[0] :] = 0
+        images[-1, :, :, valid[1] :] = 0
+        found = difference(expected.run(images, valid_sizes), backend.run(images, valid_sizes), (64, 96))
+        assert max(found.score, found.box) < 1e-5
+        assert not found.unmatched
+    assert list(backend.fixed) == [(2, 3, 64, 96), (3, 3, 64, 96)]
+
+
 def test_openvino_quantizes_the_chosen_parts(
-    config: Config, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, float_xml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    openvino = pytest.importorskip('openvino', reason='needs openvino and nncf, of the extra int8')
-    pytest.importorskip('nncf', reason='needs openvino and nncf, of the extra int8')
+    import openvino
+
     monkeypatch.setattr(choice, 'KEPT', 0.0)
     monkeypatch.setattr(choice, 'CHOICES', (('backbone', 'encoder'),))
-    file = tmp_path / 'tiny.xml'
-    onnx_to_openvino(exported, file, load_backend(exported).metadata)
+    monkeypatch.setattr(choice, 'WORTH', 0.0)  # so that bfloat16 is tried
+    file = copied(float_xml, tmp_path)
     size = file.with_suffix('.bin').stat().st_size
     metadata = int8.quantize(config, file, 3, quiet)
     assert (metadata.precision, metadata.float_parts) == ('int8+bfloat16', ('neck', 'decoder'))

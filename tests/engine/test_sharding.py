@@ -89,6 +89,8 @@ def test_a_step_is_that_of_replicated_training_and_so_is_the_checkpoint(trained)
     ours, theirs = (read_checkpoint(folder / name / 'iter_3.pth') for name in ('sharded', 'replicated'))
     assert ours.keys() >= theirs.keys() - {'ema_state_dict'}
     assert all(type(value) is torch.Tensor for value in ours['state_dict'].values())
+    noted = [checkpoint['message_hub']['runtime_info']['anchors_at_start'] for checkpoint in (ours, theirs)]
+    torch.testing.assert_close(*noted)
     close(ours['state_dict'], theirs['state_dict'])
     states = [checkpoint['optimizer']['state'] for checkpoint in (ours, theirs)]
     assert states[0].keys() == states[1].keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -332,6 +333,12 @@ def test_names_full_of_markup_are_text(chromium: Any, folder: Path):
     # Nor would a script run that came in another way.
     opened.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'hacked=1'}))")
     assert opened.ask('() => window.hacked') is None
+
+
+def test_a_file_name_that_is_no_text(folder: Path):
+    image = folder / os.fsdecode(b'caf\xe9.png')
+    draw_image(folder / 'an image.png').rename(image)
+    assert 'caf?.png' in explore([detector('DAB-DETR')], [image]).text
 
 
 def test_what_does_not_fit_the_budget_is_left_out_and_said(folder: Path):

@@ -100,6 +100,15 @@ def test_mask_by_hand():
     assert torch.equal(mask[1, 0], draw(ONE_OBJECT_OF_THREE))
 
 
+@pytest.mark.parametrize(('most', 'groups'), [(1000, 5), (45, 5), (44, 4), (20, 2), (9, 1), (3, 1)])
+def test_crowded_images_get_fewer_groups(most: int, groups: int):
+    """Nine objects in the fuller image: 5 groups of them are 45 queries."""
+    model = build(num_groups=5, most_queries=most)
+    queries = decode(model, *tiny.batch(counts=[9, 2])).queries
+    assert queries.content.size(1) == QUERIES + 9 * groups
+    assert len(queries.denoising.image) == 11 * groups
+
+
 def test_mask_of_the_wrapped_generator_is_kept():
     """Its queries hide from one another as it says; the rest is as ever."""
     model = build()

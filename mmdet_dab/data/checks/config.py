@@ -21,7 +21,7 @@ from mmdet_dab.data.checks.recipe import check_queries
 from mmdet_dab.data.coco import CLEAN_COPY, check_usable, read_coco
 from mmdet_dab.data.files import marked_encoding, read_lines
 from mmdet_dab.data.images import read_header
-from mmdet_dab.errors import DataError, listed, plural
+from mmdet_dab.errors import DataError, listed, plural, shown
 
 #: Larger files are read for their categories only, so that a start takes a second or two: 10 MB
 #: take half a second.
@@ -200,6 +200,8 @@ def _classes(dataset: Mapping[str, Any]) -> tuple[str, ...]:
             f"metainfo: classes='{classes}' is a text, not a sequence of names. For one class, write "
             f"classes=('{classes}',) with its comma."
         )
+    if not isinstance(classes, (list, tuple)) or not all(isinstance(name, str) for name in classes):
+        raise DataError(f'metainfo: classes={shown(classes)} are not names. Write a sequence of texts.')
     return tuple(classes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from mmengine.config import Config
 
 from mmdet_dab.deploy.backends import load_backend, need
 from mmdet_dab.deploy.exported_detector import ExportedDetector
-from mmdet_dab.deploy.int8.data import CalibrationImages, Yardstick
+from mmdet_dab.deploy.int8.data import CalibrationImages, Inputs, Yardstick
 from mmdet_dab.deploy.int8.parts import PARTS
 from mmdet_dab.deploy.int8.quantizers import QUANTIZERS
 from mmdet_dab.deploy.metadata import Metadata, Trial, write_metadata
@@ -27,9 +28,9 @@ CHOICES = (
     ('backbone', 'neck', 'encoder'),
     ('backbone', 'neck'),
 )
-#: Precisions of the parts that are not int8, for each format. A machine without bfloat16 computes
-#: them in float32.
-RESTS = {'.xml': ('bfloat16', 'float32'), '.onnx': ('float32',)}
+#: Times as fast as float32 from which on bfloat16 is tried for the parts that are not int8: it
+#: rounds anchors and positions too, and small detectors gain nothing by it.
+WORTH = 1.1
 #: The packages that it takes, for each format.
 PACKAGES = {'.xml': ('openvino', 'nncf'), '.onnx': ('onnx', 'onnxruntime')}
 
@@ -97,7 +98,7 @@ def _trials(
 ) -> Iterator[tuple[Trial, Path]]:
     """What is measured, one by one, and the file of it."""
     metadata = load_backend(file).metadata
-    for rest in RESTS[file.suffix]:
+    for rest in rests(file, folder, images[len(images) // 2]):
         for parts in CHOICES:
             started = time.monotonic()
             draft = folder / '+'.join(parts) / file.name
@@ -109,3 +110,30 @@ def _trials(
             seconds = time.monotonic() - started
             tell(f'  {trial.metric:.3f} with {", ".join(parts)} in int8, the rest in {rest} ({seconds:.0f} s)')
             yield trial, draft
+
+
+def rests(file: Path, folder: Path, image: Inputs, rounds: int = 5) -> tuple[str, ...]:
+    """Precisions for the parts that are not int8, in the order in which they are tried.
+
+    Args:
+        file: in float32.
+        folder: for a copy.
+        image: to predict, by which bfloat16 is compared with float32.
+        rounds: of the comparison; medians of processor time.
+    """
+    if file.suffix != '.xml':
+        return ('float32',)
+    half = folder / 'half' / file.name
+    half.parent.mkdir()
+    for part in (file, file.with_suffix('.bin')):
+        shutil.copy(part, half.with_name(part.name))
+    write_metadata(half, replace(load_backend(file).metadata, precision='bfloat16'))
+    backends = [load_backend(each) for each in (file, half)]
+    seconds: list[list[float]] = [[], []]
+    for _ in range(rounds + 1):
+        for backend, taken in zip(backends, seconds, strict=True):
+            start = time.process_time()
+            backend.run(**image)
+            taken.append(time.process_time() - start)
+    full, short = (statistics.median(taken[1:]) for taken in seconds)
+    return ('bfloat16', 'float32') if full > WORTH * short else ('float32',)

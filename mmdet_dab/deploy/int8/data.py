@@ -62,7 +62,8 @@ class CalibrationImages:
         if config.get('train_dataloader') is None:
             raise ConfigError(f'{config.filename}: no train_dataloader, whose images int8 is calibrated on.')
         pipeline = config.test_dataloader.dataset.pipeline
-        every = DATASETS.build(copy.deepcopy(dataset_as_tested(config.train_dataloader.dataset, pipeline)))
+        with _quiet():
+            every = DATASETS.build(copy.deepcopy(dataset_as_tested(config.train_dataloader.dataset, pipeline)))
         self.images = _spread(every, number)
         self.detector = detector
 
@@ -104,7 +105,8 @@ class Yardstick:
         self.config = config
         loader = copy.deepcopy(config[f'{split}_dataloader'])
         loader.update(num_workers=0, persistent_workers=False)
-        dataset = DATASETS.build(loader.dataset)
+        with _quiet():
+            dataset = DATASETS.build(loader.dataset)
         self.meta = dataset.metainfo
         self.partial = len(dataset) > MOST_IMAGES
         loader.dataset = _spread(dataset, MOST_IMAGES) if self.partial else dataset
@@ -120,10 +122,10 @@ class Yardstick:
 
     def of(self, detector: BaseModel) -> float:
         """Measure what predicts as a detector of mmdet does."""
-        evaluator = Evaluator(copy.deepcopy(self.evaluator_config))
-        evaluator.dataset_meta = self.meta
         done = 0
         with torch.no_grad(), _quiet():
+            evaluator = Evaluator(copy.deepcopy(self.evaluator_config))
+            evaluator.dataset_meta = self.meta
             for batch in self.loader:
                 evaluator.process(detector.test_step(batch), batch)
                 done += len(batch['inputs'])
@@ -143,7 +145,7 @@ def _look_at_these_only(evaluator: Evaluator) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the tables of the evaluator."""
+    """Without what reading annotations and evaluating prints."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('ERROR')

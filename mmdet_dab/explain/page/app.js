@@ -98,6 +98,7 @@ function play() {
   if (state.layer >= mostLayers() - 1) go(0);
   state.own = null;
   const still = matchMedia('(prefers-reduced-motion: reduce)').matches;
+  state.moving = !still;
   let start = performance.now();
   const step = (now) => {
     const moment = Math.min((now - start) / 900, 1);
@@ -117,6 +118,7 @@ function play() {
 
 function stop() {
   cancelAnimationFrame(state.playing);
+  state.moving = false;
   state.playing = 0;
 }
 
@@ -282,4 +284,6 @@ async function start() {
 }
 
 window.explorer = { state, page, numbers, weightsOf, logitsOf, positionLogits, pointsOf, sides: () => sides };
-start();
+start().catch((error) => {
+  $('legend').textContent = `This page cannot be shown by this browser: ${error.message}`;
+});

@@ -190,7 +190,8 @@ class Side {
     });
   }
 
-  draw(moment = null) {
+  // `moment` is how far an anchor has come on its way to the answer, 0..1; null: it stands.
+  draw(moment = state.moving ? 0 : null) {
     const picture = pictures[state.image];
     if (!picture) return;
     const width = Math.max(Math.round(this.canvas.clientWidth * Math.min(devicePixelRatio || 1, 2)), 200);

@@ -2,7 +2,7 @@
 
 const state = {
   image: 0, layer: 0, head: -1, part: PARTS.both, mode: 'query', truth: false, opacity: 0.7, level: 0,
-  cell: null, object: null, own: null, playing: 0, active: 0,
+  cell: null, object: null, own: null, playing: 0, moving: false, active: 0,
 };
 // Okabe and Ito's colours.
 const COLOURS = { query: '#e69f00', anchor: '#cc79a7', truth: '#009e73', other: '#56b4e9', cell: '#d55e00' };

@@ -29,8 +29,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
-from mmengine.registry import init_default_scope
+from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import runner as mmengine_runner
 
 from benchmarks.interruptions import Variant, config_of, free_port, wait

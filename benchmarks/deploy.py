@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.logging import MMLogger
 from torch import nn
 
 from benchmarks import peers, side_by_side
@@ -95,8 +96,17 @@ def load(case: Case) -> nn.Module:
     torch.manual_seed(0)
     model = build(load_config(case.config, {}), case.checkpoint).eval()
     if case.checkpoint is None:
-        model.init_weights()
+        quietly(model.init_weights)
     return model
+
+
+def quietly(action: Callable[[], Any]) -> None:
+    """Without the list of all weights that mmengine prints."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel('WARNING')
+    action()
+    logger.setLevel(level)
 
 
 def predict(case: Case, dtype: str | None) -> Any:
@@ -193,8 +203,8 @@ def copied(file: Path, folder: Path) -> Path:
 
 
 def parts_of(file: Path) -> list[Path]:
-    """The file, and the weights beside it."""
-    return [part for part in (file, file.with_suffix('.bin')) if part.is_file()]
+    """The file, and of OpenVINO the weights beside it."""
+    return [file, file.with_suffix('.bin')] if file.suffix == '.xml' else [file]
 
 
 def random_weights(folder: Path, case: Case) -> Path:
@@ -400,6 +410,7 @@ def row(form: Form, result: Measurement, base: Measurement, extra: dict[str, Any
         f'{ms:.1f}',
         f'{1000 * min(result.seconds):.1f} – {1000 * max(result.seconds):.1f}',
         f'{base.median / result.median:.2f} ×',
+        f'{1000 * statistics.median(result.processor):.1f}',
         f'{floor(form, rate) / result.median:.0%}',
         f'{ms / sum(form.operations.values()) * 1e9:.2f}',
         '—' if metric is None else f'{metric:.3f}',
@@ -414,6 +425,7 @@ def header(case: Case, base: str) -> tuple[str, ...]:
         'ms',
         'least – greatest',
         f'faster than {base}',
+        'processor ms',
         'of the matrix rate',
         'ms per G multiply-adds',
         'AP',
@@ -440,7 +452,7 @@ def measure(case: Case, args: argparse.Namespace) -> None:
         f'a second: {said}. {args.rounds * case.rounds} rounds; load {os.getloadavg()[0]:.1f}.'
     )
     text = f'{side_by_side.table(header(case, found[0].runtime), rows)}\n\n{about}'
-    data = {'about': about, 'rates': rate, **extra, 'seconds': {each.name: each.seconds for each in results}}
+    data = {'about': about, 'rates': rate, **extra, 'times': [vars(each) for each in results]}
     side_by_side.keep(case.name, text, data, args.publish)
 
 

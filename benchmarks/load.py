@@ -31,14 +31,14 @@ import cv2
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import init_default_scope
+from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import runner as mmengine_runner
 
 from benchmarks.interruptions import Variant, config_of, free_port, wait
 from benchmarks.side_by_side import ROOT
 from mmdet_dab import cli, launch
 from mmdet_dab.config import build, load_config
-from mmdet_dab.registry import HOOKS, MODELS
+from mmdet_dab.registry import MODELS
 
 RESULTS = ROOT / 'benchmarks' / 'results' / 'load'
 CONFIG = 'configs/shapes/dab_detr_shapes_5min.py'
@@ -89,6 +89,7 @@ def more_files(samples: Sequence[Sample]) -> int:
 # --- Soak
 
 
+# In MMEngine's registry: it is no part of the package.
 @HOOKS.register_module()
 class LookHook(Hook):
     """Looks at the process every so many steps, and writes what it sees beside the checkpoints.
@@ -134,7 +135,7 @@ def train(rank: int, processes: int, steps: int, port: int, folder: Path) -> Non
     config.default_hooks.checkpoint.interval = every
     config.custom_hooks = [
         *(hook for hook in config.custom_hooks if 'StageHook' not in hook['type']),
-        dict(type='mmdet_dab.LookHook', interval=max(steps // SAMPLES, 1)),
+        dict(type='LookHook', interval=max(steps // SAMPLES, 1)),
     ]
     launcher = 'none'
     if processes > 1:

@@ -38,12 +38,15 @@ class Measurement:
     Attributes:
         name: of the candidate.
         seconds: of every timed round.
+        processor: seconds of all its threads in the same rounds, in which what else the machine
+            does counts less. OpenMP's threads may wait actively, which counts.
         peak_gb: most memory that its process (or its GPU) held, in GB.
         outcome: what the candidate says of its result, to compare outputs.
     """
 
     name: str
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     peak_gb: float = 0.0
     outcome: Any = None
 
@@ -82,9 +85,10 @@ def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, devi
     for number in range(rounds + 1):
         for name, (_, pipe) in workers.items():
             pipe.send('step')
-            seconds = _receive(pipe, name)
+            seconds, processor = _receive(pipe, name)
             if number:
                 results[name].seconds.append(seconds)
+                results[name].processor.append(processor)
         print(f'round {number}/{rounds}: ' + ', '.join(_progress(result) for result in results.values()), flush=True)
     for name, (process, pipe) in workers.items():
         pipe.send('end')
@@ -112,10 +116,10 @@ def _work(pipe: Connection, candidate: Candidate, threads: int, device: str) -> 
         pipe.send(True)
         while pipe.recv() == 'step':
             synchronise(device)
-            start = time.perf_counter()
+            start, before = time.perf_counter(), time.process_time()
             step()
             synchronise(device)
-            pipe.send(time.perf_counter() - start)
+            pipe.send((time.perf_counter() - start, time.process_time() - before))
         pipe.send((peak_gb(device), outcome()))
     except Exception:
         pipe.send(traceback.format_exc())

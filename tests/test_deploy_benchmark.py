@@ -31,12 +31,16 @@ def test_row_by_hand(tmp_path: Path):
     file.with_suffix('.bin').write_bytes(b'x' * 3_000_000)
     chosen = form('int8', file, int8=2 * 10**9, bfloat16=10**9)
     extra = dict(ap={chosen.name: 0.5}, start={chosen.name: 1.25})
-    found = row(chosen, Measurement('', [0.05, 0.04, 0.06]), Measurement('', [0.2]), extra, RATES)
-    assert found == ('OpenVINO, int8', '50.0', '40.0 – 60.0', '4.00 ×', '40%', '16.67', '0.500', '4.0', '1.2')
+    found = row(chosen, Measurement('', [0.05, 0.04, 0.06], [0.08, 0.09, 0.07]), Measurement('', [0.2]), extra, RATES)
+    assert found == ('OpenVINO, int8', '50.0', '40.0 – 60.0', '4.00 ×', '80.0', '40%', '16.67', '0.500', '4.0', '1.2')
     bare = row(
-        form('float32', float32=10**9), Measurement('', [0.1]), Measurement('', [0.1]), dict(ap={}, start={}), RATES
+        form('float32', float32=10**9),
+        Measurement('', [0.1], [0.2]),
+        Measurement('', [0.1], [0.2]),
+        dict(ap={}, start={}),
+        RATES,
     )
-    assert bare[6:] == ('—', '—', '—')
+    assert bare[7:] == ('—', '—', '—')
 
 
 def test_multiply_adds_by_part():
@@ -49,7 +53,7 @@ def test_the_figure_is_drawn_from_the_tables(tmp_path: Path, monkeypatch: pytest
     rows = [
         row(
             form(precision, **{precision: 10**9}),
-            Measurement('', [0.1]),
+            Measurement('', [0.1], [0.2]),
             Measurement('', [0.2]),
             dict(ap={}, start={}),
             RATES,

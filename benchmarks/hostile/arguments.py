@@ -156,7 +156,6 @@ def wrong_arguments(task: Task, folder: Path) -> Iterator[Wrong]:
     yield wrong('train', '--launcher|nosuch', config, '--launcher', 'nosuch')
     yield wrong('train', 'slurm', config, '--launcher', 'slurm')
     yield wrong('train', 'mpi', config, '--launcher', 'mpi')
-    yield wrong('train', '--amp', config, '--amp')
     yield wrong('train', '--refit-schedule', config, '--refit-schedule')
     yield wrong('convert', 'good.pth', good, good, '--config', config, '--to', 'huggingface')
     yield wrong('convert', 'nosuch', good, 'x.pth', '--to', 'nosuch')

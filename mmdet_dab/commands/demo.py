@@ -14,6 +14,7 @@ from mmdet_dab import preflight
 from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
+from mmdet_dab.errors import UserError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -30,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.images < 1:
+        raise UserError(f'--images {args.images}: give at least 1')
     say(f'demo: {args.config} → {args.work_dir}')
     draft = draft_config(args.config, args.cfg_options)
     preflight.check_backends(draft.cfg)

@@ -56,7 +56,7 @@ def _of_detector(
     anchors = seen.recording.anchors[layer, chosen]
     places = [[value for value in anchor if value == value] for anchor in anchors.tolist()]  # without NaN
     height, width = seen.recording.img_shape
-    name = f'{subject.kind}\n{subject.name}, layer {layer + 1}'
+    name = f'{subject.kind}\n{subject.name}\nlayer {layer + 1}'
     row = (name, seen.attention(layer, chosen), places if all(places) else [], height / width)
     return row, None if anchors.isnan().any() or len(anchors) < len(ANCHORS) else anchors
 

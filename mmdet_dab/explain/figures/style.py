@@ -56,7 +56,7 @@ def draw_anchor(axes: Axes, anchor: Sequence[float], style: str = '-') -> None:
 
 def name_row(axes: Axes, name: str) -> None:
     """The name of a row, at its first axes."""
-    axes.set_ylabel(name, fontsize=TEXT, parse_math=False)
+    axes.set_ylabel(name, fontsize=SMALL, parse_math=False)
 
 
 def save(figure: Figure, folder: Path, number: int) -> list[Path]:

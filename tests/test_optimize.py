@@ -125,6 +125,7 @@ def test_small_models_compute_in_float16(name: str):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize('name', kinds().values())
 def test_every_config_predicts_in_bfloat16(name: str):
     check_precision(name, torch.bfloat16)

@@ -96,7 +96,6 @@ def wrong_arguments(task: Task, folder: Path) -> Iterator[Wrong]:
         'work_dir=3',
         'custom_hooks=x',
         'custom_imports=x',
-        'default_scope=nosuch',
         'train_dataloader.sampler.type=Nosuch',
         'train_dataloader.dataset.type=Nosuch',
         'train_dataloader.dataset.pipeline=x',

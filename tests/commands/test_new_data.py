@@ -54,8 +54,8 @@ def test_from_a_folder_to_a_trained_detector(command: Commands, drawn: Drawn):
     assert 'my_cells.py' in command.error(*NEW)
 
 
-class StartedError(Exception):
-    """Raised where a training would start."""
+class StartedError(BaseException):
+    """Raised where a training would start; no error, which commands would turn into a message."""
 
 
 def test_a_training_and_a_test_start_with_the_checks(

@@ -102,6 +102,7 @@ def test_a_backbone_of_timm(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize('name', REPRESENTATIVES)
 def test_its_onnx_file_is_equal(name: str, tmp_path: Path):
     check(name, tmp_path / 'model.onnx')
@@ -123,6 +124,7 @@ def test_what_our_assembly_lacks_is_refused_by_its_name(kind: dict, part: str, t
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_every_structure_can_be_traced():
     """A config of each, backbones and necks aside: these stand in the representatives."""
     for names in structures(without=('backbone', 'neck', 'norm_cfg')).values():

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.visualization import Visualizer
 
 import mmdet_dab.parts  # noqa: F401  (registers the backend)
@@ -41,6 +42,8 @@ def test_the_bare_name_of_a_config_is_ours(
 ):
     stand_in = StandIn()
     monkeypatch.setitem(sys.modules, 'mlflow', stand_in)
+    # The backend looks through MMEngine's current logger, which may be that of another test.
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'handlers', [])
     monkeypatch.setenv('MLFLOW_ALLOW_FILE_STORE', '')  # so that what is set is undone
     monkeypatch.delenv('MLFLOW_ALLOW_FILE_STORE')
     backend = dict(type='MLflowVisBackend', tracking_uri=server)

@@ -90,7 +90,6 @@ def wrong_arguments(task: Task, folder: Path) -> Iterator[Wrong]:
         'model.embed_dims=10000000000000',
         'model.decoder.num_layers=0',
         'model.decoder.num_layers=x',
-        'log_level=LOUD',
         'load_from=3',
         'data_root=3',
         'work_dir=3',

@@ -67,7 +67,7 @@ def test_a_training_and_a_test_start_with_the_checks(
         raise StartedError
 
     command(*NEW)
-    (drawn.folder / 'any.pth').write_bytes(b'')
+    (drawn.folder / 'any.pth').write_bytes(b'PK')
     monkeypatch.setattr(launch, 'build_runner', start)
     monkeypatch.setattr(preflight, 'check_checkpoint', lambda path: None)
     with pytest.raises(StartedError):

@@ -36,12 +36,13 @@ demo: $(INSTALLED)
 test: export PYTHONDONTWRITEBYTECODE =
 test: export PYTHONPYCACHEPREFIX = $(abspath $(VENV))/bytecode
 test: export OMP_NUM_THREADS = 1
-# tests/deploy has processes of its own: torch's exporter, ONNX Runtime and OpenVINO in one process with training runs
+# What exports has processes of its own: torch's exporter, ONNX Runtime and OpenVINO in one process with training runs
 # made it end in a segmentation fault now and then, in whatever test came later. 5: no test was asked for there.
+test: EXPORTS = tests/deploy tests/docs/test_notebook.py tests/docs/test_serve_page.py tests/commands/test_exported.py
 test: PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 test: $(DEVELOPMENT)
-	$(PYTEST) tests/deploy $(ARGS) || [ $$? -eq 5 ]
-	$(PYTEST) --ignore tests/deploy $(ARGS) || [ $$? -eq 5 ]
+	$(PYTEST) $(EXPORTS) $(ARGS) || [ $$? -eq 5 ]
+	$(PYTEST) $(EXPORTS:%=--ignore %) $(ARGS) || [ $$? -eq 5 ]
 
 lint: $(DEVELOPMENT)
 	$(BIN)/ruff check .

@@ -90,8 +90,7 @@ def _shortened(cfg: Config, folder: str) -> Config:
     cfg.visualizer = dict(type='Visualizer', vis_backends=None)
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'FineTuningHook']
     for split in ('train', 'val'):
-        loader: dict[str, Any] = cfg[f'{split}_dataloader']
-        loader.update(num_workers=loader['num_workers'], persistent_workers=False)
+        cfg[f'{split}_dataloader'].persistent_workers = False
     return cfg
 
 

@@ -7,19 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
-import mmdet_dab
 from tests.helpers.commands import Commands
 from tests.helpers.tiny_task import CLASSES, Task
-
-
-@pytest.fixture
-def weights(task: Task, tmp_path: Path) -> Path:
-    model = mmdet_dab.build(task.config)
-    meta = dict(dataset_meta=dict(classes=CLASSES))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
-    return tmp_path / 'weights.pth'
 
 
 def content(page: Path) -> dict:

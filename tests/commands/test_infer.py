@@ -21,14 +21,6 @@ from tests.helpers.tiny_task import CLASSES, Task
 
 
 @pytest.fixture
-def weights(task: Task, tmp_path: Path) -> Path:
-    model = mmdet_dab.build(task.config)
-    meta = dict(dataset_meta=dict(classes=CLASSES))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
-    return tmp_path / 'weights.pth'
-
-
-@pytest.fixture
 def shots(task: Task, tmp_path: Path) -> Path:
     """Three images, one of them in a sub-folder, and a video."""
     image = cv2.imread(str(task.data_root / 'images/0.png'))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from mmdet_dab.config import cannot_be_built
 from mmdet_dab.console import rank
@@ -152,6 +154,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
     if launcher != 'none':
         _prepare_processes(cfg)
     _settle_workers(cfg)
+    _settle_visualizer(cfg)
     try:
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else BriefRunner.from_cfg(cfg)
     except (UserError, OSError, ImportError, MemoryError):
@@ -163,6 +166,22 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
         # either.
         runner.register_hook(ResumeHook())
     return runner
+
+
+def _settle_visualizer(cfg: Config) -> None:
+    """Give each Runner of a process a visualizer of its own.
+
+    MMEngine keeps them by name, and configs name all of theirs ``visualizer``: a second run would
+    log to the folder of the first.
+    """
+    if (visualizer := cfg.get('visualizer')) is None:
+        return
+    first = name = visualizer.get('name', 'visualizer')
+    for number in itertools.count(2):
+        if not Visualizer.check_instance_created(name):
+            break
+        name = f'{first}-{number}'
+    visualizer.name = name
 
 
 def _settle_workers(cfg: Config) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.visualization import Visualizer
 
 from mmdet_dab import launch
 from mmdet_dab.commands import train
+from tests.helpers import training
 
 
 def test_work_dir_comes_from_the_command_line_then_the_config_then_its_name(tmp_path: Path):
@@ -44,3 +46,12 @@ def test_the_console_leaves_out_long_records_and_losses_of_single_layers():
     text = 'lr: 1e-4  loss: 9.0  loss_cls: 1.0  d0.loss_cls: 2.0  d0.loss_iou: 3.0  d1.loss_cls: 2.0  grad_norm: 4'
     record = logging.LogRecord('x', logging.INFO, 'x.py', 1, text, None, None)
     assert launch._Brief(logging.Formatter()).format(record) == 'lr: 1e-4  loss: 9.0  loss_cls: 1.0  grad_norm: 4'
+
+
+def test_runs_of_one_process_log_to_their_own_folders(tmp_path: Path):
+    """MMEngine keeps visualizers by name, and a hook of mmdet takes the newest."""
+    runners = [training.build(training.config_of(tmp_path / name)) for name in ('first', 'second')]
+    for runner, name in zip(runners, ('first', 'second'), strict=True):
+        runner.visualizer.add_scalar('loss', 1.0)
+        assert list((tmp_path / name).glob('work/*/vis_data/scalars.json'))
+    assert Visualizer.get_current_instance() is runners[-1].visualizer

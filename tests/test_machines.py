@@ -118,14 +118,14 @@ def test_a_restarted_job_resumes_whatever_it_was_started_with(monkeypatch):
 FAILS = """
 import os, sys, time
 if os.environ['RANK'] == '1':
-    print('error: what is wrong', file=sys.stderr)
+    sys.stderr.write('error: what is wrong\\n')
     sys.exit(3)
 time.sleep(60)
 """
 STOPS = """
 import os, signal, sys, time
 def save(number, frame):
-    print('saved', file=sys.stderr)
+    sys.stderr.write('saved\\n')
     sys.exit(128 + number)
 signal.signal(signal.SIGTERM, save)
 if os.environ['RANK'] == '0':

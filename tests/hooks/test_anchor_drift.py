@@ -24,8 +24,6 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 
 def test_drift_is_the_distance_from_the_first_anchors_also_after_resuming(tmp_path: Path):
     config = training.config_of(tmp_path, default_hooks=HOOK)
-    # MMEngine's visualizers of one name are one; the name has the second in it by default.
-    config.experiment_name = str(tmp_path)
     config.train_cfg.max_epochs = 2
     runner = training.build(config)
     start = anchors_of(runner)
@@ -37,7 +35,6 @@ def test_drift_is_the_distance_from_the_first_anchors_also_after_resuming(tmp_pa
     assert entries[-1]['anchor_drift_wh'] == pytest.approx(float(moved[:, 2:].norm(dim=1).mean()))
     assert entries[0]['anchor_drift_xy'] < entries[-1]['anchor_drift_xy']
 
-    config.experiment_name = f'{tmp_path} resumed'
     config.train_cfg.max_epochs = 3
     config.merge_from_dict(dict(resume=True, load_from=str(tmp_path / 'work/iter_4.pth')))
     resumed = training.build(config)

@@ -12,10 +12,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.hostile import annotations, arguments, checkpoints, images
 from benchmarks.hostile.task import Task, draw, train
-from benchmarks.hostile.trial import Case, Guarded, Outcome, report, run, summary
+from benchmarks.hostile.trial import Case, Guarded, Outcome, added, report, run, summary
 from benchmarks.side_by_side import ROOT
 
 RESULTS = ROOT / 'benchmarks' / 'results' / 'hostile'
@@ -28,17 +29,19 @@ class Choice:
         tools: as they are called in the report, or how their names begin; none: all.
         only: a pattern that is in the names of the inputs.
         every: each so many-th of these.
+        first: the first of them, from 0.
     """
 
-    def __init__(self, tools: Sequence[str] = (), only: str = '', every: int = 1) -> None:
-        self.tools, self.only, self.every, self.count = tuple(tools), re.compile(only), every, -1
+    def __init__(self, tools: Sequence[str] = (), only: str = '', every: int = 1, first: int = 0) -> None:
+        self.tools, self.only, self.every, self.first = tuple(tools), re.compile(only), every, first
+        self.count = -1
 
     def takes(self, name: str) -> bool:
-        """Whether an input is run; the sound ones always are."""
+        """Whether an input is run."""
         if not self.only.search(name):
             return False
         self.count += 1
-        return self.count % self.every == 0
+        return self.count % self.every == self.first
 
     def tool_is_wanted(self, tool: str) -> bool:
         """Whether a tool is."""
@@ -243,6 +246,15 @@ RUNS = {
 }
 
 
+def write(path: Path, new: dict[str, Any]) -> None:
+    """Write the summary of a part, together with that of other inputs which is there already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    old = json.loads(path.read_text()) if path.is_file() else None
+    if old is not None and old['every'] == new['every'] and new['first'][0] not in old['first']:
+        new = added(old, new)
+    path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + '\n')
+
+
 def _leave_out_what_is_slow() -> None:
     """Four fifths of a short training run lay out the text of its config, and ask the machine for
     compilers. No input reaches either.
@@ -261,6 +273,9 @@ def main() -> int:
     parser.add_argument('--tool', nargs='+', default=[], help='only these tools')
     parser.add_argument('--only', default='', metavar='REGEX', help='only inputs of these names')
     parser.add_argument('--every', type=int, default=1, metavar='N', help='only each N-th input, to be quick')
+    parser.add_argument(
+        '--first', type=int, default=0, metavar='K', help='beginning with input K < N; --write adds up what is disjoint'
+    )
     parser.add_argument('--write', action='store_true', help='write the results into benchmarks/results/hostile')
     args = parser.parse_args()
     from mmdet_dab import cli, compat
@@ -279,7 +294,7 @@ def main() -> int:
     outcomes: dict[str, list[Outcome]] = {part: [] for part in args.parts or RUNS}
     with tempfile.TemporaryDirectory() as folder:
         for part, own in outcomes.items():
-            chosen = Choice(args.tool, args.only, args.every)
+            chosen = Choice(args.tool, args.only, args.every, args.first)
             for outcome in RUNS[part](Path(folder) / part, chosen):
                 own.append(outcome)
                 if outcome.verdict != 'right':
@@ -287,9 +302,7 @@ def main() -> int:
                         f'{outcome.verdict}: {outcome.tool}, {outcome.name}: {outcome.why} ({outcome.said})', flush=True
                     )
             if args.write and own:
-                RESULTS.mkdir(parents=True, exist_ok=True)
-                content = dict(every=args.every, **summary(own))
-                (RESULTS / f'{part}.json').write_text(json.dumps(content, indent=1, ensure_ascii=False) + '\n')
+                write(RESULTS / f'{part}.json', summary(own, args.every, args.first))
     every = [outcome for own in outcomes.values() for outcome in own]
     print(report(every))
     return int(any(outcome.verdict != 'right' for outcome in every))

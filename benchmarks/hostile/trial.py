@@ -76,7 +76,7 @@ def run(case: Case, folder: Path) -> Outcome:
     verdict, why = judge(case, status, error, seconds, extra)
     code = os.waitstatus_to_exitcode(status)
     last = (error.strip().splitlines() or said.strip().splitlines() or [''])[-1]
-    return Outcome(case.tool, case.name, verdict, why, code, round(seconds, 2), extra >> 20, last[:400])
+    return Outcome(case.tool, case.name, verdict, why, code, round(seconds, 1), extra >> 20, last[:400])
 
 
 def _resident() -> int:
@@ -169,38 +169,48 @@ class Guarded:
         return found
 
 
-def counts(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row for each tool, and one for all: how its inputs ended, the most seconds and memory."""
-    rows = []
+def counts(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
+    """For each tool, and for all: how its inputs ended, and the most seconds and memory."""
+    rows = {}
     for tool in [*dict.fromkeys(outcome.tool for outcome in outcomes), 'all']:
         own = [one for one in outcomes if tool in (one.tool, 'all')]
-        rows.append(
-            {
-                'tool': tool,
-                'tried': len(own),
-                'done': sum(one.verdict == 'right' and not one.why for one in own),
-                'message': sum(one.verdict == 'right' and bool(one.why) for one in own),
-                **{verdict: sum(one.verdict == verdict for one in own) for verdict in VERDICTS[1:]},
-                'longest': f'{max(one.seconds for one in own):.1f} s',
-                'most memory': f'{max(one.megabytes for one in own)} MB',
-            }
-        )
+        rows[tool] = {
+            'tried': len(own),
+            'done': sum(one.verdict == 'right' and not one.why for one in own),
+            'message': sum(one.verdict == 'right' and bool(one.why) for one in own),
+            **{verdict: sum(one.verdict == verdict for one in own) for verdict in VERDICTS[1:]},
+            'seconds': max(one.seconds for one in own),
+            'MB': max(one.megabytes for one in own),
+        }
     return rows
 
 
-def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What is kept of a run: the counts, and every input that did not end rightly."""
-    return dict(
-        inputs=len({one.name for one in outcomes}),
-        tools=counts(outcomes),
-        not_right=[asdict(one) for one in outcomes if one.verdict != 'right'],
-    )
+def summary(outcomes: Sequence[Outcome], every: int, first: int) -> dict[str, Any]:
+    """What is kept of a run: the counts, and every input that did not end rightly.
+
+    Args:
+        outcomes: of each ``every``-th input from ``first`` on.
+    """
+    bad = [asdict(one) for one in outcomes if one.verdict != 'right']
+    inputs = len({one.name for one in outcomes})
+    return dict(every=every, first=[first], inputs=inputs, tools=counts(outcomes), not_right=bad)
+
+
+def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The summary of two runs of different inputs."""
+    tools = {tool: dict(row) for tool, row in one['tools'].items()}
+    for tool, row in other['tools'].items():
+        into = tools.setdefault(tool, dict.fromkeys(row, 0))
+        for name, value in row.items():
+            into[name] = max(into[name], value) if name in ('seconds', 'MB') else into[name] + value
+    sums = {name: one[name] + other[name] for name in ('inputs', 'not_right', 'first')}
+    return {'every': one['every'], **sums, 'tools': tools}
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
     """A table of numbers by tool, and what was not right."""
-    rows = [list(map(str, row.values())) for row in counts(outcomes)]
-    rows.insert(0, list(counts(outcomes)[0]))
+    found = counts(outcomes)
+    rows = [['tool', *found['all']], *([tool, *map(str, row.values())] for tool, row in found.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     table = ['  '.join(f'{cell:>{width}}' for cell, width in zip(row, widths, strict=True)) for row in rows]
     bad = [

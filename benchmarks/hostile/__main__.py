@@ -77,13 +77,15 @@ def inference(task: Task, checkpoint: Path) -> Callable[[], int]:
 def checkpoint_cases(task: Task, variant: checkpoints.Variant, file: Path, out: Path) -> Iterator[Case]:
     """One checkpoint, by all tools that read one."""
     shutil.rmtree(out, ignore_errors=True)
-    expected = {checkpoints.ALL: 'refused', checkpoints.NOBODY: 'done', checkpoints.RESUME: 'done'}
+    refused_by_all = variant.refused_by in (checkpoints.ALL, checkpoints.FIT)
+    expected = {checkpoints.NOBODY: 'done', checkpoints.RESUME: 'done'}
+    expected |= dict.fromkeys((checkpoints.ALL, checkpoints.FIT), 'refused')
     by_resume = {**expected, checkpoints.RESUME: 'refused'}
     if file.suffix == '.safetensors':
         by_resume = dict.fromkeys(by_resume, 'refused')
     config, images = task.config, task.folder / 'images'
     start = ('--cfg-options', f'load_from={file}')
-    only_refused = 'refused' if variant.refused_by == checkpoints.ALL else 'either'
+    only_refused = 'refused' if refused_by_all else 'either'
     for tool, work, expect in (
         ('train --resume', command('train', config, '--resume', file, '--work-dir', out), by_resume),
         ('train load_from', command('train', config, '--work-dir', out, *start), expected),
@@ -97,11 +99,11 @@ def checkpoint_cases(task: Task, variant: checkpoints.Variant, file: Path, out: 
                     '--checkpoint', file),
             only_refused,
         ),
-        ('init_detector', inference(task, file), expected),
+        ('init_detector', inference(task, file), {**expected, checkpoints.FIT: 'either'}),
     ):  # fmt: skip
         wanted = expect if isinstance(expect, str) else expect.get(variant.refused_by, 'either')
-        # A sound one may be refused for the model that is in it, by the key of the model.
-        names = (file.name,) if variant.refused_by == checkpoints.ALL or isinstance(expect, dict) else ()
+        # Any may be refused for the model that is in it, by the key of the model.
+        names = (file.name, 'model.') if refused_by_all or isinstance(expect, dict) else ()
         yield Case(tool, variant.name, work, names, wanted)
 
 
@@ -119,7 +121,7 @@ def run_checkpoints(folder: Path, choice: Choice) -> Iterator[Outcome]:
             if not choice.tool_is_wanted(case.tool):
                 continue
             # Tracing a sound detector takes longer than all else.
-            if case.tool == 'export' and variant.refused_by != checkpoints.ALL and variant.name != 'sound':
+            if case.tool == 'export' and case.expect != 'refused' and variant.name != 'sound':
                 continue
             outcome = run(replace(case, harm=guarded.harm), folder / 'trial')
             yield outcome

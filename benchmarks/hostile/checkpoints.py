@@ -24,8 +24,9 @@ from mmengine.logging import HistoryBuffer
 from mmdet_dab.checkpoints.loading import read_checkpoint
 from mmdet_dab.errors import shown
 
-#: Who must refuse a file.
-ALL, RESUME, NOBODY, ANY = 'all', 'resume', 'nobody', 'any'
+#: Who must refuse a file. ``FIT`` is all that compare weights with a model, which mmdet's
+#: ``init_detector`` does not.
+ALL, FIT, RESUME, NOBODY, ANY = 'all', 'fit', 'resume', 'nobody', 'any'
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Variant:
     Attributes:
         name: in words; the file is called after it.
         write: writes the file.
-        refused_by: every tool, ``--resume`` alone, nobody, or any.
+        refused_by: every tool, those that compare weights with a model, ``--resume`` alone, nobody,
+            or any.
         suffix: of the file.
     """
 
@@ -336,7 +338,7 @@ def _of_other_tensors(content: dict[str, Any]) -> Iterator[Variant]:
 
     yield Variant('weights that share one storage', _changed(content, share), NOBODY)
     yield Variant('half of the weights', _changed(content, halve), ANY)
-    yield Variant('weights of other names', _changed(content, rename), ALL)
+    yield Variant('weights of other names', _changed(content, rename), FIT)
     yield Variant('weights behind a prefix', _changed(content, wrap), NOBODY)
     yield Variant('a weight too many', _changed(content, add), ANY)
     for name, state in {

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.layers import MLP, inverse_sigmoid
-from mmdet_dab.models.matcher import Matches, Targets, ground_truth_of
+from mmdet_dab.models.matcher import CostNotFiniteError, Matches, Targets, ground_truth_of
 from mmdet_dab.models.structures import DecoderOutput, Denoising, Proposals
 from mmdet_dab.registry import MODELS, TASK_UTILS
 
@@ -169,7 +169,11 @@ class SetPredictionHead(BaseModule):
         # Groups of queries are matched each by itself, as the layers are: L·K in the place of L.
         logits, boxes = grouped(logits.float(), groups), grouped(boxes, groups)
         targets = ground_truth_of(data_samples)
-        terms = self._terms(logits, boxes, targets, self.matcher(logits, boxes, targets))
+        try:
+            matches = self.matcher(logits, boxes, targets)
+        except CostNotFiniteError as error:
+            raise CostNotFiniteError(error.row, error.image, groups) from None
+        terms = self._terms(logits, boxes, targets, matches)
         terms = {name: term.unflatten(0, (-1, groups)).mean(1) for name, term in terms.items()}
         if output.queries.denoising is not None:
             denoised = self._denoising_terms(output, output.queries.denoising)

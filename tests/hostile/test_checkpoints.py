@@ -102,6 +102,7 @@ def test_every_variant(tmp_path: Path):
         refused, taken = {'refused'}, {'taken'}
         expected = {
             checkpoints.ALL: (refused, refused),
+            checkpoints.FIT: (refused, refused),
             checkpoints.RESUME: (taken, refused),
             checkpoints.NOBODY: (taken, taken),
             checkpoints.ANY: (refused | taken, refused | taken),

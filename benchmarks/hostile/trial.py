@@ -205,7 +205,7 @@ def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         if tool not in tools:
             tools[tool] = row
             continue
-        into, slower = tools[tool], max(tools[tool], row, key=lambda row: row['seconds'])['slowest']
+        into, slowest = tools[tool], max(tools[tool], row, key=lambda row: row['seconds'])['slowest']
         for name, value in row.items():
             into[name] = max(into[name], value) if name in ('seconds', 'MB', 'slowest') else into[name] + value
         into['slowest'] = slowest

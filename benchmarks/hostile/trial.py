@@ -134,7 +134,7 @@ def judge(case: Case, status: int, error: str, seconds: float, extra: int) -> tu
         return 'wrong', {0: 'accepted', 2: 'refused'}.get(code, f'exit code {code}')
     if code == 0:
         return 'right', ''
-    # A check says every fault of a dataset, and in the last message how many there are.
+    # A check says every error of a dataset, and in the last message how many there are.
     if len(lines) != 1 and code != 1 and not (lines and lines[-1].endswith('see above.)')):
         return 'wrong', f'{len(lines)} messages'
     if case.names and not any(name in line for name in case.names for line in lines or [error]):

@@ -88,6 +88,7 @@ def _be_the_child(case: Case, folder: Path, files: Sequence[Path]) -> None:
     """Run the command; never returns."""
     code = RAISED
     try:
+        os.setsid()  # what signals its process group reaches nobody else
         os.chdir(folder)
         for number, file in enumerate(files, start=1):
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -14,6 +14,7 @@ from mmdet_dab import launch
 from mmdet_dab.commands import train
 from mmdet_dab.errors import CheckpointError
 from tests.helpers import training
+from tests.helpers.interrupted import interrupted_config
 
 
 def test_work_dir_comes_from_the_command_line_then_the_config_then_its_name(tmp_path: Path):
@@ -61,12 +62,11 @@ def test_runs_of_one_process_log_to_their_own_folders(tmp_path: Path):
 
 def test_a_list_of_hooks_in_the_config_leaves_out_no_guard(tmp_path: Path):
     """``custom_hooks`` of a config replaces the list of its base."""
-    config = training.config_of(tmp_path)
+    config = interrupted_config(tmp_path, work_dir=str(tmp_path / 'work'))
     config.custom_hooks, config.default_hooks.resume = [], None
     config.train_cfg = config.train_dataloader = config.optim_wrapper = config.param_scheduler = None
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
     torch.save({'state_dict': {'other.weight': torch.zeros(3)}}, tmp_path / 'other.pth')
     config.load_from = str(tmp_path / 'other.pth')
-    config.test_cfg, config.test_dataloader = config.val_cfg, config.val_dataloader
-    config.test_evaluator = config.val_evaluator
     with pytest.raises(CheckpointError, match=r'other\.pth'):
         training.build(config).test()

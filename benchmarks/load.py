@@ -347,7 +347,8 @@ def many_images_infer(folder: Path, number: int) -> Callable[[], object]:
     model = build(load_config(str(ROOT / CONFIG), SMALL))
     weights = folder / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(model.dataset_meta))), weights)
-    options = ('--batch-size', 16, '--score-thr', 0.5, '--cfg-options', *(f'{key}={value}' for key, value in SMALL.items()))
+    small = [f'{key}={value}' for key, value in SMALL.items()]
+    options = ('--batch-size', 16, '--score-thr', 0.5, '--cfg-options', *small)
     return command('infer', images, ROOT / CONFIG, weights, *options, folder=folder)
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'work_dirs' / 'benchmarks'
@@ -111,6 +112,7 @@ def _receive(pipe: Connection, name: str) -> Any:
 def _work(pipe: Connection, candidate: Candidate, threads: int, device: str) -> None:
     """The life of one candidate's process."""
     try:
+        MMLogger.get_current_instance().setLevel('WARNING')  # not the list of all weights
         torch.set_num_threads(threads)
         step, outcome = candidate()
         pipe.send(True)

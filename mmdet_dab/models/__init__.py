@@ -20,6 +20,7 @@ from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.encoder_queries import EncoderQueryGenerator
 from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.imagenet_wheel import ImageNetWheel
@@ -50,6 +51,7 @@ from mmdet_dab.models.structures import (
     DecoderOutput,
     Denoising,
     ImageTokens,
+    Proposals,
     Queries,
     QueryPosition,
 )
@@ -87,6 +89,7 @@ __all__ = [
     'DirectedAttention',
     'EfficientNetLite',
     'EncoderLayer',
+    'EncoderQueryGenerator',
     'FeedForward',
     'FocalCost',
     'FrozenBatchNorm',
@@ -104,6 +107,7 @@ __all__ = [
     'MatrixNMS',
     'NormalAnchors',
     'PredictedPointQueryGenerator',
+    'Proposals',
     'Queries',
     'QueryCrossAttention',
     'QueryPosition',

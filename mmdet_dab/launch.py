@@ -161,7 +161,7 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
         raise
     except Exception as error:  # a part may be anybody's
         raise cannot_be_built(cfg, error) from error
-    # Configs that are not ours, or that have a list of hooks of their own: there, too, nothing that a
+    # Configs that are not ours, or have a list of hooks of their own: there, too, nothing that a
     # checkpoint names is run or deleted, and weights of another model are not taken.
     for hook in (ResumeHook, FineTuningHook):
         if not any(isinstance(known, hook) for known in runner.hooks):

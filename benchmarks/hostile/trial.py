@@ -88,6 +88,7 @@ def _be_the_child(case: Case, folder: Path, files: Sequence[Path]) -> None:
     """Run the command; never returns."""
     code = RAISED
     try:
+        os.setsid()  # what signals its process group reaches nobody else
         os.chdir(folder)
         for number, file in enumerate(files, start=1):
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -134,7 +135,7 @@ def judge(case: Case, status: int, error: str, seconds: float, extra: int) -> tu
         return 'wrong', {0: 'accepted', 2: 'refused'}.get(code, f'exit code {code}')
     if code == 0:
         return 'right', ''
-    # A check says every fault of a dataset, and in the last message how many there are.
+    # A check says every error of a dataset, and in the last message how many there are.
     if len(lines) != 1 and code != 1 and not (lines and lines[-1].endswith('see above.)')):
         return 'wrong', f'{len(lines)} messages'
     if case.names and not any(name in line for name in case.names for line in lines or [error]):
@@ -205,7 +206,7 @@ def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         if tool not in tools:
             tools[tool] = row
             continue
-        into, slower = tools[tool], max(tools[tool], row, key=lambda row: row['seconds'])['slowest']
+        into, slowest = tools[tool], max(tools[tool], row, key=lambda row: row['seconds'])['slowest']
         for name, value in row.items():
             into[name] = max(into[name], value) if name in ('seconds', 'MB', 'slowest') else into[name] + value
         into['slowest'] = slowest

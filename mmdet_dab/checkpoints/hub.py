@@ -106,12 +106,24 @@ def resolve_weights(source: str) -> HubWeights:
     return HubWeights(dict(meta=meta, state_dict=conversion.state), config, classes)
 
 
+#: Weights that were looked at and not loaded yet, by address.
+_looked_at: dict[str, HubWeights] = {}
+
+
+def look_at(source: str) -> HubWeights:
+    """As :func:`resolve_weights`, for a check before the weights are loaded: they are kept until
+    :func:`load_from_hub` takes them, so that they are converted once."""
+    if source not in _looked_at:
+        _looked_at[source] = resolve_weights(source)
+    return _looked_at[source]
+
+
 @CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
 def load_from_hub(filename: str, map_location: Any = None) -> dict[str, Any]:
     """mmengine's loader for such addresses; tensors come on the CPU, from where the Runner copies
     them.
     """
-    return resolve_weights(filename).checkpoint
+    return (_looked_at.pop(filename, None) or resolve_weights(filename)).checkpoint
 
 
 def _fetch_weights(address: Address) -> Path:

@@ -79,6 +79,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        Image.fromarray(image[..., ::-1]).save(path)
+        # At its usual level, compressing a PNG takes longer than finding the objects.
+        Image.fromarray(image[..., ::-1]).save(path, compress_level=1)
     except (OSError, ValueError) as error:
         raise UserError(f'{path}: cannot be written ({error}).') from error

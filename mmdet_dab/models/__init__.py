@@ -10,7 +10,7 @@ from mmdet_dab.models.attention import (
     QueryCrossAttention,
     QuerySelfAttention,
 )
-from mmdet_dab.models.backbone import DilatedResNet, FrozenBatchNorm
+from mmdet_dab.models.backbone import DilatedResNet, FoldingResNet
 from mmdet_dab.models.cell_norm import CellNorm
 from mmdet_dab.models.class_scores import SigmoidScores, SoftmaxScores
 from mmdet_dab.models.decoder import CanvasFrame, TransformerDecoder
@@ -21,6 +21,7 @@ from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
 from mmdet_dab.models.encoder_queries import EncoderQueryGenerator
+from mmdet_dab.models.frozen_norm import FrozenBatchNorm
 from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.imagenet_wheel import ImageNetWheel
@@ -92,6 +93,7 @@ __all__ = [
     'EncoderQueryGenerator',
     'FeedForward',
     'FocalCost',
+    'FoldingResNet',
     'FrozenBatchNorm',
     'GIoUCost',
     'GridAnchors',

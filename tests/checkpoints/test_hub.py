@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_dab import preflight
-from mmdet_dab.checkpoints import CheckpointError, load_weights, resolve_weights
+from mmdet_dab.checkpoints import CheckpointError, hub, load_weights, resolve_weights
 from mmdet_dab.checkpoints.hub import Address
 from mmdet_dab.config import build
 from tests.helpers import tiny
@@ -56,6 +56,20 @@ def save_theirs(folder: Path, **changes: Any) -> torch.nn.Module:
     config = json.loads((folder / 'config.json').read_text()) | changes
     (folder / 'config.json').write_text(json.dumps(config))
     return theirs
+
+
+def test_weights_that_are_looked_at_first_are_converted_once(monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def resolve(source: str) -> hub.HubWeights:
+        made.append(source)
+        return hub.HubWeights(dict(state_dict={'number': len(made)}), None, ())
+
+    monkeypatch.setattr(hub, 'resolve_weights', resolve)
+    hub.look_at('hf://a/b')
+    preflight.check_checkpoint('hf://a/b')
+    assert CheckpointLoader.load_checkpoint('hf://a/b')['state_dict'] == {'number': 1}
+    assert CheckpointLoader.load_checkpoint('hf://a/b')['state_dict'] == {'number': 2}
 
 
 def test_a_repository_becomes_a_checkpoint_that_computes_the_same(cache: Cache):

@@ -236,7 +236,9 @@ def run_arguments(folder: Path, choice: Choice) -> Iterator[Outcome]:
         name = ' '.join(Path(part).name if part.startswith('/') else part for part in given)[:100]
         if not choice.tool_is_wanted(wrong.command) or not choice.takes(name):
             continue
-        case = Case(wrong.command or 'mmdet-dab', name, command(*given), wrong.names, 'refused', guarded.harm)
+        # What is no image is named, as one of many would be.
+        expect = 'named' if wrong.command in ('infer', 'run') else 'refused'
+        case = Case(wrong.command or 'mmdet-dab', name, command(*given), wrong.names, expect, guarded.harm)
         yield run(case, folder / 'trial')
 
 

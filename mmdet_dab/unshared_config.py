@@ -22,5 +22,5 @@ class UnsharedConfig(Config):
 def unshared(config: Config) -> UnsharedConfig:
     """The same config, of this kind."""
     made = UnsharedConfig()
-    vars(made).update(vars(config))
+    made.__dict__.update(config.__dict__)
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,9 +92,11 @@ def choose(start: str, configs: Path, classes: Sequence[str]) -> BaseModel:
         return from_scratch(configs)
     if start == 'imagenet':
         return from_imagenet(configs)
+    if re.fullmatch(r'[\w.-]+/[\w.-]+', start) and not Path(start).suffix and not Path(start).exists():
+        raise CheckpointError(f'{start}: there is no such file. A repository on the hub is named hf://{start}')
     if '://' in start or '/' in start or Path(start).suffix or Path(start).exists():
         return from_checkpoint(start, configs, classes)
-    return from_checkpoint(find_released(start).address, configs, classes)
+    return from_checkpoint(find_released(start, STARTS).address, configs, classes)
 
 
 def _strongest(configs: Path, classes: Sequence[str]) -> BaseModel:

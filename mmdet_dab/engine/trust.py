@@ -300,7 +300,7 @@ def same_kind(given: Any, own: Any) -> bool:
     return type(given) is type(own)
 
 
-def _is_finite(number: float | None) -> bool:
+def _is_finite(number: Real | None) -> bool:
     """Whether it is one that a float can hold, or None."""
     try:
         return number is None or math.isfinite(number)

@@ -4,6 +4,7 @@ stays."""
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from mmdet_dab.deploy.backends import load_backend
 from mmdet_dab.deploy.exporter import Request, export, onnx_to_openvino
 from mmdet_dab.deploy.int8 import choice
 from mmdet_dab.deploy.int8.data import CalibrationImages, Yardstick, dataset_as_tested
-from mmdet_dab.deploy.int8.parts import modules_of, part_of
+from mmdet_dab.deploy.int8.parts import CONVOLUTIONAL, DEPTHWISE, SCOPES, modules_of, part_of
+from mmdet_dab.deploy.int8.quantizers import parts_onnx
 from mmdet_dab.deploy.metadata import Metadata, Trial
 from mmdet_dab.deploy.verify import difference
 from mmdet_dab.errors import ConfigError, UserError
 from tests.helpers.paths import ROOT
 
-CLASSES = ('one', 'other')
+CLASSES = ('say "one"\n', '<other>')
 PIPELINE = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(96, 64), keep_ratio=False),
@@ -162,6 +164,24 @@ def test_what_repeats_and_mixes_is_taken_off():
 )
 def test_parts_by_module(module: str, part: str | None):
     assert part_of(module) == part
+    assert part_of(module, depthwise=True) == (DEPTHWISE if part in CONVOLUTIONAL else part)
+
+
+def test_depthwise_convolutions_are_a_part(tmp_path: Path):
+    """By hand: a convolution of three channels, one of single channels, one of two groups, one elsewhere."""
+    weights = {'full': (4, 4), 'single': (4, 1), 'pairs': (4, 2), 'other': (4, 4)}
+    inits = [onnx.numpy_helper.from_array(np.ones((*shape, 1, 1), np.float32), name) for name, shape in weights.items()]
+    nodes = []
+    for name, (before, after) in zip(weights, pairwise('abcde'), strict=True):
+        nodes.append(onnx.helper.make_node('Conv', [before, name], [after], name=name, group=4 // weights[name][1]))
+        module = 'bbox_head.x' if name == 'other' else f'backbone.{name}'
+        scopes = str(['', f'detector.{module}'])
+        nodes[-1].metadata_props.add(key=SCOPES, value=scopes)
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4, 2, 2]) for name in 'ae']
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, 'g', ends[:1], ends[1:], inits))
+    assert parts_onnx(model) == {'full': 'backbone', 'single': DEPTHWISE, 'pairs': 'backbone'}
+    onnx.save(model, tmp_path / 'model.onnx')
+    assert choice.choices(tmp_path / 'model.onnx') == [('backbone', DEPTHWISE), ('backbone',)]
 
 
 def quantized_parts(file: Path, out: Path) -> set[str | None]:

@@ -24,7 +24,6 @@ val_dataloader = dict(dataset=dict(data_root=''))
 test_dataloader = val_dataloader
 
 optim_wrapper = dict(
-    optimizer=dict(fused=True),
     # The backbone knows nothing of ImageNet, and learns as fast as the rest.
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=1.0)}),
 )

@@ -82,7 +82,8 @@ def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, devi
         process = context.Process(target=_work, args=(theirs, candidate, threads, device), daemon=True)
         process.start()
         workers[name] = (process, ours)
-        _receive(ours, name)
+    for name, (_, pipe) in workers.items():
+        _receive(pipe, name)
     results = {name: Measurement(name) for name in workers}
     for number in range(rounds + 1):
         for name, (_, pipe) in workers.items():

@@ -3,7 +3,5 @@
 _base_ = '../dab_deformable_detr_r50_50e.py'
 
 model = dict(
-    query_generator=dict(
-        _delete_=True, type='DenoisingQueryGenerator', generator=dict(type='EncoderQueryGenerator', num_queries=300)
-    ),
+    query_generator=dict(_delete_=True, type='DenoisingQueryGenerator', generator=dict(type='EncoderQueryGenerator')),
 )

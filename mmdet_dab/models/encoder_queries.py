@@ -55,7 +55,7 @@ class EncoderQueryGenerator(BaseModule):
 
     Args:
         num_classes: C.
-        num_queries: N, at most the cells of an image.
+        num_queries: N; images with fewer cells have one for each cell.
         embed_dims: width D.
         size: of the boxes that cells answer from, on the first level, in parts of the image;
             doubled level by level (Deformable DETR: 0.05).
@@ -120,18 +120,11 @@ class EncoderQueryGenerator(BaseModule):
 
         Returns:
             content (B, N, D) and anchors (B, N, 4), best first, and in training ``proposals``.
-
-        Raises:
-            ValueError: the images have fewer cells than there are queries.
         """
         batch, cells = tokens.content.shape[:2]
-        if cells < self.num_queries:
-            raise ValueError(
-                f'{type(self).__name__}: num_queries={self.num_queries}, but images of this size have {cells} cells: '
-                'give fewer queries, or larger images'
-            )
+        number = min(self.num_queries, cells)
         found = self.proposals(tokens)
-        best = found.logits.detach().amax(-1).topk(self.num_queries, dim=1).indices
+        best = found.logits.detach().amax(-1).topk(number, dim=1).indices
         anchors = found.boxes.detach().gather(1, best[..., None].expand(-1, -1, 4))
-        content = tokens.content.new_zeros(self.num_queries, self.embed_dims) if self.content is None else self.content
+        content = tokens.content.new_zeros(number, self.embed_dims) if self.content is None else self.content[:number]
         return Queries(content.expand(batch, -1, -1), anchors, proposals=None if data_samples is None else found)

@@ -3,7 +3,7 @@ benchmarks.speed``.
 
 Prediction, training step and a whole test stand beside mmdet's and Hugging Face's DAB-DETR. Results
 are kept under ``work_dirs/benchmarks``, so that a run can be made in pieces, part by part.
-``--publish`` writes all of them into the page, if they are of one machine and one commit.
+``--publish`` writes all of them into the page, if they are of one machine.
 """
 
 from __future__ import annotations
@@ -215,24 +215,23 @@ def publish(names: Mapping[str, Any]) -> None:
     """Write all parts into the page, and draw its image.
 
     Raises:
-        SystemExit: a part was not measured yet, or on another machine, or of another commit.
+        SystemExit: a part was not measured yet, or on another machine.
     """
     kept = {name: side_by_side.kept(name) for name in names}
     missing = [name for name, part in kept.items() if part is None]
     if missing:
         raise SystemExit(f'error: not measured yet: python -m benchmarks.speed {" ".join(missing)}')
-    for key in ('machine', 'commit'):
-        found = {name: part[key] for name, part in kept.items()}
-        if len(set(found.values())) > 1:
-            listed = '; '.join(f'{name}: {value}' for name, value in found.items())
-            raise SystemExit(f'error: not of one {key} ({listed}): measure those that differ again')
+    machines = {name: part['machine'] for name, part in kept.items()}
+    if len(set(machines.values())) > 1:
+        listed = '; '.join(f'{name}: {value}' for name, value in machines.items())
+        raise SystemExit(f'error: not of one machine ({listed}): measure those that differ again')
     for name, part in kept.items():
         side_by_side.write_between_marks(side_by_side.PAGE, name, part['text'])
     rates = [part['rate'] for part in kept.values()]
-    about = next(iter(kept.values()))
+    commits = ', '.join(sorted({part['commit'] for part in kept.values()}))
     line = (
-        f'{about["machine"]}; between {min(rates):.0f} and {max(rates):.0f} GFLOPS in a float32 matrix product, '
-        f'measured before every part. Commit {about["commit"]}.'
+        f'{next(iter(machines.values()))}; between {min(rates):.0f} and {max(rates):.0f} GFLOPS in a float32 matrix '
+        f'product, measured before every part. Commit {commits}.'
     )
     side_by_side.write_between_marks(side_by_side.PAGE, 'machine', line)
     draw()

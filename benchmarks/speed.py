@@ -3,7 +3,7 @@ benchmarks.speed``.
 
 Prediction, training step and a whole test stand beside mmdet's and Hugging Face's DAB-DETR. Results
 are kept under ``work_dirs/benchmarks``, so that a run can be made in pieces, part by part.
-``--publish`` writes all of them into the page, if they are of one machine and one commit.
+``--publish`` writes all of them into the page, if they are of one machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import growth, matching, plot, profile, side_by_side
+from benchmarks import side_by_side
 from benchmarks.peers import MODELS, Scene, candidate, elsewhere, predict, train
 from benchmarks.side_by_side import Candidate, Measurement
 from benchmarks.whole_test import whole_test
@@ -24,6 +24,7 @@ from benchmarks.whole_test import whole_test
 SIZE = (800, 1066)
 #: Of the small detector of ``mmdet-dab new-data``, and the threads that its step is timed with.
 SMALL_SIZE, SMALL_BATCH, SMALL_THREADS = (192, 256), 4, 1
+SCRATCH, LITE = 'dn_detr_small', 'dab_detr_lite0'
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
     eight, small = Scene(8, SIZE, device=device), Scene(SMALL_BATCH, SMALL_SIZE, device=device)
     own_data: dict[str, Candidate] = {}
     if args.against is not None:
-        own_data['before'] = partial(elsewhere, str(args.against), train, MODELS['small'], '', small)
+        own_data['before'] = partial(elsewhere, str(args.against), train, MODELS['small'], SCRATCH, small)
     return {
         'predict-r50': Task(
             {
@@ -107,11 +108,14 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
         'train-small': Task(
             own_data
             | {
-                'ours': candidate(train, 'small', '', small),
-                'ours, bfloat16': candidate(train, 'small', '', small, 'bfloat16'),
+                'ours': candidate(train, 'small now', SCRATCH, small),
+                'ours, bfloat16': candidate(train, 'small now', SCRATCH, small, 'bfloat16'),
+                'ours, Lite0': candidate(train, 'small now', LITE, small),
+                'ours, Lite0, bfloat16': candidate(train, 'small now', LITE, small, 'bfloat16'),
             },
             rounds=15,
             threads=SMALL_THREADS,
+            outputs=False,
         ),
         'test-r50': Task(
             {
@@ -182,6 +186,10 @@ def measured(title: str, task: Task, args: argparse.Namespace) -> side_by_side.P
 
 def parts(args: argparse.Namespace) -> dict[str, Callable[[], side_by_side.Part]]:
     """Everything that the page shows, in its order, by the name of its marks."""
+    # Not above: the processes of candidates import this file, and one of them wants the package of
+    # another checkout.
+    from benchmarks import growth, matching, profile
+
     return {
         **{title: partial(measured, title, task, args) for title, task in tasks(args).items()},
         'matching': partial(matching.part, args),
@@ -196,31 +204,37 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
+def draw() -> None:
+    """The image of the page, from its tables."""
+    from benchmarks import plot
+
+    plot.main()
+
+
 def publish(names: Mapping[str, Any]) -> None:
     """Write all parts into the page, and draw its image.
 
     Raises:
-        SystemExit: a part was not measured yet, or on another machine, or of another commit.
+        SystemExit: a part was not measured yet, or on another machine.
     """
     kept = {name: side_by_side.kept(name) for name in names}
     missing = [name for name, part in kept.items() if part is None]
     if missing:
         raise SystemExit(f'error: not measured yet: python -m benchmarks.speed {" ".join(missing)}')
-    for key in ('machine', 'commit'):
-        found = {name: part[key] for name, part in kept.items()}
-        if len(set(found.values())) > 1:
-            listed = '; '.join(f'{name}: {value}' for name, value in found.items())
-            raise SystemExit(f'error: not of one {key} ({listed}): measure those that differ again')
+    machines = {name: part['machine'] for name, part in kept.items()}
+    if len(set(machines.values())) > 1:
+        listed = '; '.join(f'{name}: {value}' for name, value in machines.items())
+        raise SystemExit(f'error: not of one machine ({listed}): measure those that differ again')
     for name, part in kept.items():
         side_by_side.write_between_marks(side_by_side.PAGE, name, part['text'])
     rates = [part['rate'] for part in kept.values()]
-    about = next(iter(kept.values()))
+    commits = ', '.join(sorted({part['commit'] for part in kept.values()}))
     line = (
-        f'{about["machine"]}; between {min(rates):.0f} and {max(rates):.0f} GFLOPS in a float32 matrix product, '
-        f'measured before every part. Commit {about["commit"]}.'
+        f'{next(iter(machines.values()))}; between {min(rates):.0f} and {max(rates):.0f} GFLOPS in a float32 matrix '
+        f'product, measured before every part. Commit {commits}.'
     )
     side_by_side.write_between_marks(side_by_side.PAGE, 'machine', line)
-    plot.main()
+    draw()
 
 
 def main() -> None:

@@ -100,7 +100,7 @@ def measured(monkeypatch, tmp_path, **machines: str) -> None:
     """Parts that were measured, each on its machine."""
     monkeypatch.setattr(side_by_side, 'PAGE', tmp_path / 'page.md')
     monkeypatch.setattr(side_by_side, 'RESULTS', tmp_path)
-    monkeypatch.setattr(speed.plot, 'main', lambda: None)
+    monkeypatch.setattr(speed, 'draw', lambda: None)
     marks = '\n'.join(f'<!-- {name}: begin -->\nold\n<!-- {name}: end -->' for name in (*machines, 'machine'))
     side_by_side.PAGE.write_text(marks)
     for number, (name, machine) in enumerate(machines.items()):

@@ -65,8 +65,6 @@ def test_a_list_of_hooks_in_the_config_leaves_out_no_guard(tmp_path: Path):
     config = interrupted_config(tmp_path, work_dir=str(tmp_path / 'work'))
     config.custom_hooks = []
     config.default_hooks.pop('resume')
-    config.train_cfg = config.train_dataloader = config.optim_wrapper = config.param_scheduler = None
-    config.val_cfg = config.val_dataloader = config.val_evaluator = None
     torch.save({'state_dict': {'other.weight': torch.zeros(3)}}, tmp_path / 'other.pth')
     config.load_from = str(tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match=r'other\.pth'):

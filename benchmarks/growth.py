@@ -1,11 +1,12 @@
-"""How cost grows with sizes and counts, beside the arithmetic that it needs: ``python -m
-benchmarks.growth``.
+"""How cost grows with sizes and counts, beside the arithmetic that it needs: a part of
+``python -m benchmarks.speed``.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from torch import nn
 from benchmarks import side_by_side
 from benchmarks.matching import CLASSES, LAYERS, QUERIES, our_losses
 from benchmarks.peers import Scene
-from mmdet_dab.analysis.complexity import count
+from mmdet_dab.analysis.complexity import ProductCounter, count
 from mmdet_dab.config import load_config
 from mmdet_dab.optimize import optimize_for_inference
 from mmdet_dab.registry import MODELS
@@ -124,7 +125,7 @@ def training(scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
     model = detector()
     products = count(model.eval(), {scene.size: 1})
     total = (products.weights + products.attention).total() * scene.batch / 1e9
-    model.train().to(memory_format=torch.channels_last)
+    model.train()
     images, samples = scene.images(), scene.data_samples()
 
     def step() -> None:
@@ -132,6 +133,26 @@ def training(scene: Scene, rounds: int, now: Now) -> tuple[float, float]:
         sum(model(images, samples, mode='loss').values()).backward()
 
     return least(step, rounds, now), total
+
+
+def denoising(groups: int, rounds: int, now: Now) -> tuple[float, float]:
+    """Seconds of forward and backward of the small detector, and G multiply-adds of its forward
+    pass, all queries counted.
+    """
+    init_default_scope('mmdet')
+    config = load_config('configs/_base_/models/dn_detr_small.py', {}).model
+    config.query_generator.num_groups = groups
+    model, scene = MODELS.build(config).train(), Scene(4, (192, 256))
+    images, samples = scene.images(), scene.data_samples()
+    with torch.no_grad(), ProductCounter(model) as counter:
+        model(images, samples, mode='loss')
+    total = (counter.weights + counter.attention).total() / 1e9
+
+    def step() -> None:
+        model.zero_grad()
+        sum(model(images, samples, mode='loss').values()).backward()
+
+    return least(step, 3 * rounds, now), total
 
 
 def losses(objects: int, rounds: int, now: Now) -> tuple[float, float]:
@@ -160,7 +181,7 @@ def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
     """What is varied, with its unit -> the points."""
     return {
         'prediction, image of n × n': sweep(
-            (400, 800, 1200, 1600), lambda side: prediction(QUERIES, Scene(1, (side, side)), rounds, now)
+            (400, 800, 1200), lambda side: prediction(QUERIES, Scene(1, (side, side)), rounds, now)
         ),
         'prediction, n queries, 400 × 400': sweep(
             (100, 300, 600, 900), lambda queries: prediction(queries, Scene(1, (400, 400)), rounds, now)
@@ -171,6 +192,10 @@ def sweeps(rounds: int, now: Now) -> dict[str, list[Point]]:
         'training step, n images of 192 × 192': sweep(
             (1, 2, 4, 8, 16), lambda batch: training(Scene(batch, (192, 192)), rounds, now)
         ),
+        'prediction, n images of 400 × 400': sweep(
+            (1, 2, 4, 8), lambda batch: prediction(QUERIES, Scene(batch, (400, 400)), rounds, now)
+        ),
+        'training step, n denoising groups': sweep((1, 5, 10, 20), lambda groups: denoising(groups, rounds, now)),
         LOSSES: sweep((1, 10, 30, 100, 300), lambda objects: losses(objects, rounds, now)),
     }
 
@@ -186,19 +211,12 @@ def report(found: dict[str, list[Point]]) -> str:
     return side_by_side.table(('what', 'n', 's', 'arithmetic, G or M', 'ms for each', 'of the first'), rows)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    side_by_side.add_arguments(parser, rounds=3)
-    side_by_side.add_cpu_time_argument(parser)
-    args = parser.parse_args()
-    now = side_by_side.clock(parser, args)
+def part(args: argparse.Namespace) -> side_by_side.Part:
+    """The table, in processor time of one thread, in which what else the machine does counts little."""
+    rounds = 2
+    torch.set_num_threads(1)
+    found = sweeps(rounds, time.process_time)
     torch.set_num_threads(args.threads)
-    found = sweeps(args.rounds, now)
-    about = side_by_side.machine(args.threads, now)
-    text = f'{report(found)}\n\n{about}; least {side_by_side.counted(args)} of {args.rounds} rounds.'
-    data = {'about': about, 'sweeps': {title: [vars(point) for point in points] for title, points in found.items()}}
-    side_by_side.keep('growth', text, data, args.publish)
-
-
-if __name__ == '__main__':
-    main()
+    how = f'Least processor time of {rounds} rounds, 1 thread.'
+    data = {'sweeps': {title: [vars(point) for point in points] for title, points in found.items()}}
+    return side_by_side.Part(f'{report(found)}\n\n{how}', data)

@@ -1,4 +1,4 @@
-"""Matching and losses alone, beside mmdet's: ``python -m benchmarks.matching``."""
+"""Matching and losses alone, beside mmdet's: a part of ``python -m benchmarks.speed``."""
 
 from __future__ import annotations
 
@@ -99,16 +99,15 @@ def _step(losses: Any, logits: Tensor, boxes: Tensor) -> Any:
     return step, lambda: found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    side_by_side.add_arguments(parser, rounds=15)
-    args = parser.parse_args()
+def part(args: argparse.Namespace) -> side_by_side.Part:
+    """The table."""
+    rounds = 41
     candidates = {
         'mmdet': partial(mmdets_losses, args.device),
         'mmdet, our assigner': partial(mmdets_losses, args.device, our_assigner=True),
         'ours': partial(our_losses, args.device),
     }
-    results = side_by_side.measure(candidates, args.rounds, args.threads, args.device)
+    results = side_by_side.measure(candidates, rounds, args.threads, args.device)
     base = results[0]
     rows = []
     for result in results:
@@ -117,10 +116,5 @@ def main() -> None:
         rows.append((result.name, f'{1e3 * result.median:.0f} ms', result.spread, f'{ratio:.2f} ×', f'{furthest:.0e}'))
     title = f'{LAYERS} layers × {BATCH} images, {QUERIES} queries, 1 to {MOST} objects'
     header = (title, 'median', 'least – greatest, s', 'faster than mmdet', 'losses differ by')
-    about = side_by_side.machine(args.threads)
-    text = f'{side_by_side.table(header, rows)}\n\n{about}; {args.rounds} rounds.'
-    side_by_side.keep('matching', text, {'about': about, 'results': [vars(result) for result in results]}, args.publish)
-
-
-if __name__ == '__main__':
-    main()
+    text = f'{side_by_side.table(header, rows)}\n\n{rounds} rounds.'
+    return side_by_side.Part(text, {'results': [vars(result) for result in results]})

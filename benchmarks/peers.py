@@ -4,9 +4,11 @@ objects.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -127,7 +129,7 @@ def huggingfaces(variant: str) -> nn.Module:
 # --- What is timed
 
 
-def predict(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype: str | None) -> Any:
+def predict(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype: str | None, times: int = 1) -> Any:
     """Prediction, from normalised images to the best 300 boxes.
 
     Args:
@@ -135,6 +137,7 @@ def predict(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype
         variant: of the backbone.
         scene: what is looked at.
         dtype: None for the model as it is, else the precision of ``optimize_for_inference``.
+        times: how often in a step.
     """
     model = build(variant).to(scene.device)
     model.eval()
@@ -147,7 +150,8 @@ def predict(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype
 
     @torch.inference_mode()
     def step() -> None:
-        found[:] = [_found(model, images, samples, scene)]
+        for _ in range(times):
+            found[:] = [_found(model, images, samples, scene)]
 
     return step, lambda: [tensor.float().cpu().tolist() for tensor in found[0]]
 
@@ -171,14 +175,19 @@ def build_of(model: nn.Module) -> str:
     return type(model).__module__.split('.')[0]
 
 
-def train(build: Callable[[str], nn.Module], variant: str, scene: Scene, channels_last: bool = False) -> Any:
-    """A training step: forward, losses, backward, clipping, AdamW."""
+def train(build: Callable[[str], nn.Module], variant: str, scene: Scene, dtype: str | None = None) -> Any:
+    """A training step: forward, losses, backward, clipping, AdamW, each as its own config has it.
+
+    Args:
+        build: one of the models.
+        variant: of the backbone.
+        scene: what is looked at.
+        dtype: None for float32, else the precision of autocast.
+    """
     model = build(variant).to(scene.device)
     model.train()
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=True if build_of(model) == 'mmdet_dab' else None)
     images, samples = scene.images(), scene.data_samples()
     labels = [dict(class_labels=label, boxes=box) for label, box in zip(*scene.truth(), strict=True)]
     losses: list[float] = []
@@ -189,7 +198,8 @@ def train(build: Callable[[str], nn.Module], variant: str, scene: Scene, channel
             mask = torch.ones_like(images[:, 0], dtype=torch.long)
             loss = model(pixel_values=images, pixel_mask=mask, labels=labels).loss
         else:
-            loss = sum(model(images, samples, mode='loss').values())
+            with torch.autocast(scene.device, getattr(torch, dtype or 'bfloat16'), enabled=dtype is not None):
+                loss = sum(model(images, samples, mode='loss').values())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 0.1)
         optimizer.step()
@@ -205,7 +215,50 @@ def recomputing(variant: str) -> nn.Module:
     return ours(variant, recompute=True)
 
 
-MODELS = {'mmdet': mmdets, 'Hugging Face': huggingfaces, 'ours': ours, 'recomputing': recomputing}
+def small(variant: str) -> nn.Module:
+    """A detector that ``mmdet-dab new-data`` trains on a CPU, with denoising.
+
+    Args:
+        variant: file of its model: ``dn_detr_small``, from random weights, or ``dab_detr_lite0``,
+            from ImageNet.
+    """
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    import mmdet_dab
+    from mmdet_dab.registry import MODELS
+
+    init_default_scope('mmdet')
+    # The config of the checkout that the package is of.
+    checkout = Path(mmdet_dab.__file__).parents[1]
+    model = Config.fromfile(checkout / 'configs' / '_base_' / 'models' / f'{variant}.py').model
+    model.backbone.init_cfg = None
+    model.query_generator.generator.num_queries = 60  # as for images of at most 30 objects
+    torch.manual_seed(0)
+    detector = MODELS.build(model)
+    detector.init_weights()
+    return detector
+
+
+def small_channels_last(variant: str) -> nn.Module:
+    """The same as its recipe trains it now."""
+    return small(variant).to(memory_format=torch.channels_last)
+
+
+def elsewhere(checkout: str, task: Callable[..., Any], *arguments: Any) -> Any:
+    """The same task with the package of another checkout, in a process that has not imported it."""
+    sys.path.insert(0, checkout)
+    return task(*arguments)
+
+
+MODELS = {
+    'mmdet': mmdets,
+    'Hugging Face': huggingfaces,
+    'ours': ours,
+    'recomputing': recomputing,
+    'small': small,
+    'small now': small_channels_last,
+}
 
 
 def candidate(task: Callable[..., Any], name: str, *arguments: Any) -> Callable[[], Any]:

@@ -1,4 +1,4 @@
-"""Draw the tables of docs/performance.md as a figure: ``python -m benchmarks.plot``.
+"""Draw the tables of docs/performance.md as a figure, at the end of ``benchmarks.speed --publish``.
 
 What is drawn is read from the page, so that figure and tables cannot differ.
 """
@@ -19,7 +19,9 @@ IMAGE = ROOT / 'docs' / 'images' / 'performance.png'
 SPEED = {
     'predict-r50': 'prediction, R50',
     'predict-r50-dc5': 'prediction, R50-DC5',
-    'train-r50': 'training step, R50',
+    'test-r50': 'whole test, R50',
+    'train-r50-batch-1': 'training step, R50',
+    'train-r50': 'training step, R50, batch 2',
     'train-r50-dc5': 'training step, R50-DC5',
     'matching': 'matching + losses',
 }
@@ -30,8 +32,8 @@ COLOURS = {
     'ours': '#9ecae1',
     'ours, optimised': '#4292c6',
     'ours, optimised, bfloat16': '#084594',
-    'ours, channels-last': '#74c476',
-    'ours, channels-last, recomputing': '#238b45',
+    'ours, bfloat16': '#084594',
+    'ours, recomputing': '#74c476',
 }
 
 
@@ -99,12 +101,8 @@ def draw_growth(axes: Any) -> None:
 
 
 def main() -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5.8), layout='constrained')
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 7), layout='constrained')
     draw_ratios(left)
     draw_growth(right)
     figure.savefig(IMAGE, dpi=110)
     print(f'wrote {IMAGE}')
-
-
-if __name__ == '__main__':
-    main()

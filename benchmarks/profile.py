@@ -1,6 +1,6 @@
 """Where time goes, part by part, beside the least that it could take.
 
-``python -m benchmarks.profile``
+A part of ``python -m benchmarks.speed``.
 
 The floor of a part is its multiply-adds (``mmdet_dab.analysis.complexity``) at the rate of this
 machine's matrix product. Times are the least of all rounds, and the rate the best, so that what
@@ -10,6 +10,7 @@ else the machine does counts little.
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -228,10 +229,10 @@ def predicting(model: nn.Module, scene: Scene, now: Now) -> dict[str, dict[str, 
     return {'prediction': dict(clock.seconds)}
 
 
-def training(model: nn.Module, scene: Scene, now: Now) -> dict[str, dict[str, float]]:
-    """One step without the optimizer's, timed: forward and backward."""
+def training(model: nn.Module, optimizer: torch.optim.Optimizer, scene: Scene, now: Now) -> dict[str, dict[str, float]]:
+    """One step, timed: forward, backward, update."""
     clock, back, images, samples = Clock(now), BackwardClock(now), scene.images(), scene.data_samples()
-    model.zero_grad()
+    optimizer.zero_grad()
     with clock.watching(model), back.watching(model):
         clock.reset()
         clock.enter(REST)
@@ -241,44 +242,39 @@ def training(model: nn.Module, scene: Scene, now: Now) -> dict[str, dict[str, fl
     forward: Counter[str] = Counter()
     for row, seconds in clock.seconds.items():
         forward[row.split(':')[0]] += seconds
-    return {'training, forward': dict(forward), 'training, backward': back.seconds}
+    start = now()
+    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 0.1)
+    clipped = now()
+    optimizer.step()
+    update = {'clipping': clipped - start, 'AdamW': now() - clipped}
+    return {'training, forward': dict(forward), 'training, backward': back.seconds, 'training, update': update}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--variant', default='r50', choices=('r50', 'r50_dc5'), help='of the backbone')
-    side_by_side.add_arguments(parser, rounds=5)
-    side_by_side.add_cpu_time_argument(parser)
-    args = parser.parse_args()
-    now = side_by_side.clock(parser, args)
+def part(args: argparse.Namespace) -> side_by_side.Part:
+    """Three tables of R50, the least of some rounds."""
+    rounds, now, variant = 5, time.perf_counter, 'r50'
     torch.set_num_threads(args.threads)
     scene = Scene(1, SIZE)
-    trained = ours(args.variant).train().to(memory_format=torch.channels_last)
-    counts = count(ours(args.variant).eval(), {SIZE: 1})
+    trained = ours(variant).train()
+    optimizer = torch.optim.AdamW([p for p in trained.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    counts = count(ours(variant).eval(), {SIZE: 1})
     forward, backward = multiply_adds(trained, counts), backward_multiply_adds(trained, counts)
     coarse: Counter[str] = Counter()
     for row, products in forward.items():
         coarse[row.split(':')[0]] += products
     measure_rate = partial(side_by_side.matmul_rate, args.threads, now)
-    times, one = least(
-        args.rounds, partial(predicting, optimize_for_inference(ours(args.variant)), scene, now), measure_rate
-    )
-    trainings, other = least(args.rounds, partial(training, trained, scene, now), measure_rate)
+    predicted = partial(predicting, optimize_for_inference(ours(variant)), scene, now)
+    times, one = least(rounds, predicted, measure_rate)
+    trainings, other = least(rounds, partial(training, trained, optimizer, scene, now), measure_rate)
     times |= trainings
     rate = max(one, other)
-    products = {'prediction': forward, 'training, forward': coarse, 'training, backward': backward}
-    tables = [table(title, seconds, products[title], rate) for title, seconds in times.items()]
-    about = side_by_side.machine(args.threads, now)
-    measured = f'rate of the floor {rate:.0f} GFLOPS; least {side_by_side.counted(args)} of {args.rounds} rounds.'
-    text = '\n\n'.join((*tables, f'{about}; {measured}'))
-    data = {
-        'about': about,
-        'rate': rate,
-        'seconds': times,
-        'multiply_adds': {key: dict(products[key]) for key in times},
+    products = {
+        'prediction': forward,
+        'training, forward': coarse,
+        'training, backward': backward,
+        'training, update': Counter(),
     }
-    side_by_side.keep(f'profile-{args.variant.replace("_", "-")}', text, data, args.publish)
-
-
-if __name__ == '__main__':
-    main()
+    tables = [table(title, seconds, products[title], rate) for title, seconds in times.items()]
+    how = f'The rate of the floor is {rate:.0f} GFLOPS; least time of {rounds} rounds.'
+    data = {'rate_of_floor': rate, 'seconds': times, 'multiply_adds': {key: dict(products[key]) for key in times}}
+    return side_by_side.Part('\n\n'.join((*tables, how)), data)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import logging
 import platform
 import statistics
 import textwrap
@@ -115,6 +116,7 @@ def _work(pipe: Connection, candidate: Candidate, threads: int, device: str) -> 
     try:
         MMLogger.get_current_instance().setLevel('WARNING')  # not the list of all weights
         torch.set_num_threads(threads)
+        logging.disable(logging.INFO)  # mmengine lists every weight that it initialises
         step, outcome = candidate()
         pipe.send(True)
         while pipe.recv() == 'step':
@@ -148,22 +150,29 @@ def peak_gb(device: str) -> float:
 # --- What the results were measured on, and where they go
 
 
-def machine(threads: int, now: Callable[[], float] = time.perf_counter) -> str:
-    """The machine and the versions, in one sentence."""
+def machine_name(threads: int) -> str:
+    """The machine and the versions."""
     model = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.exists():
         names = [line.split(':', 1)[1] for line in info.read_text().splitlines() if line.startswith('model name')]
         model = names[0].strip() if names else model
-    rate = matmul_rate(threads, now)
     gpu = f'; {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
     names = ('torch', 'mmdet', 'mmengine', 'transformers')
     versions = ', '.join(f'{name} {found}' for name in names if (found := installed(name)))
     capability = torch.backends.cpu.get_cpu_capability()
-    return (
-        f'{model} ({capability}), {threads} threads, {rate:.0f} GFLOPS in a float32 matrix product{gpu}; '
-        f'Python {platform.python_version()}, {versions}'
-    )
+    cores = plural(threads, 'thread')
+    return f'{model} ({capability}), {cores}{gpu}; Python {platform.python_version()}, {versions}'
+
+
+def machine(threads: int, now: Callable[[], float] = time.perf_counter) -> str:
+    """The same, and how fast it multiplies now."""
+    return f'{machine_name(threads)}; {matmul_rate(threads, now):.0f} GFLOPS in a float32 matrix product'
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 round``, ``2 rounds``."""
+    return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
 
 
 def installed(name: str) -> str | None:
@@ -190,6 +199,32 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table."""
     lines = [header, ['---'] * len(header), *rows]
     return '\n'.join('| ' + ' | '.join(str(cell) for cell in line) + ' |' for line in lines)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of the page.
+
+    Attributes:
+        text: Markdown.
+        data: its figures.
+    """
+
+    text: str
+    data: dict[str, Any]
+
+
+def save(name: str, part: Part, **about: Any) -> None:
+    """Keep a part as JSON."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f'{name}.json').write_text(json.dumps(dict(text=part.text, **about, **part.data), indent=1))
+
+
+def kept(name: str) -> dict[str, Any] | None:
+    """What :func:`save` has kept; None: nothing."""
+    file = RESULTS / f'{name}.json'
+    found = json.loads(file.read_text()) if file.exists() else {}
+    return found if 'commit' in found else None
 
 
 def keep(name: str, text: str, data: Any, publish: bool) -> None:
@@ -234,24 +269,3 @@ def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='threads of PyTorch')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu or cuda')
     parser.add_argument('--publish', action='store_true', help='write the result into docs/performance.md')
-
-
-def add_cpu_time_argument(parser: argparse.ArgumentParser) -> None:
-    """For benchmarks of a single process."""
-    parser.add_argument(
-        '--cpu-time',
-        action='store_true',
-        help='count processor time, in which what else the machine does counts little; for --threads 1 only',
-    )
-
-
-def clock(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Callable[[], float]:
-    """What tells the time, in seconds."""
-    if args.cpu_time and args.threads != 1:
-        parser.error(f'--cpu-time adds up the time of {args.threads} threads: give --threads 1')
-    return time.process_time if args.cpu_time else time.perf_counter
-
-
-def counted(args: argparse.Namespace) -> str:
-    """For the line under a table."""
-    return 'processor time' if args.cpu_time else 'time'

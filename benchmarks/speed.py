@@ -1,50 +1,131 @@
-"""Prediction and training step beside mmdet's and Hugging Face's DAB-DETR: ``python -m
+"""Every table and image of docs/performance.md, but those of exported files: ``python -m
 benchmarks.speed``.
+
+Prediction, training step and a whole test stand beside mmdet's and Hugging Face's DAB-DETR. Results
+are kept under ``work_dirs/benchmarks``, so that a run can be made in pieces, part by part.
+``--publish`` writes all of them into the page, if they are of one machine.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from benchmarks import side_by_side
-from benchmarks.peers import Scene, candidate, predict, train
+from benchmarks.peers import MODELS, Scene, candidate, elsewhere, predict, train
 from benchmarks.side_by_side import Candidate, Measurement
+from benchmarks.whole_test import whole_test
 
 SIZE = (800, 1066)
+#: Of the small detector of ``mmdet-dab new-data``, and the threads that its step is timed with.
+SMALL_SIZE, SMALL_BATCH, SMALL_THREADS = (192, 256), 4, 1
+SCRATCH, LITE = 'dn_detr_small', 'dab_detr_lite0'
 
 
-def tasks(device: str) -> dict[str, dict[str, Candidate]]:
-    """What is measured: a title, and the candidates by name; the first is what the others are
-    compared with.
+@dataclass(frozen=True)
+class Task:
+    """What is measured together.
+
+    Attributes:
+        candidates: by name; the first is what the others are compared with.
+        rounds: how often each is timed; None: as often as the command says.
+        threads: of PyTorch; None: as many as the command says.
+        outputs: whether outputs are compared.
     """
+
+    candidates: dict[str, Candidate]
+    rounds: int | None = None
+    threads: int | None = None
+    outputs: bool = True
+
+
+def tasks(args: argparse.Namespace) -> dict[str, Task]:
+    """What is measured beside one another, by the name of its table."""
+    device = args.device
     one, two = Scene(1, SIZE, device=device), Scene(2, SIZE, device=device)
+    eight, small = Scene(8, SIZE, device=device), Scene(SMALL_BATCH, SMALL_SIZE, device=device)
+    own_data: dict[str, Candidate] = {}
+    if args.against is not None:
+        own_data['before'] = partial(elsewhere, str(args.against), train, MODELS['small'], SCRATCH, small)
     return {
-        'predict-r50': {
-            'mmdet': candidate(predict, 'mmdet', 'r50', one, None),
-            'Hugging Face': candidate(predict, 'Hugging Face', 'r50', one, None),
-            'ours': candidate(predict, 'ours', 'r50', one, None),
-            'ours, optimised': candidate(predict, 'ours', 'r50', one, 'float32'),
-            'ours, optimised, bfloat16': candidate(predict, 'ours', 'r50', one, 'bfloat16'),
-        },
-        'predict-r50-dc5': {
-            'mmdet': candidate(predict, 'mmdet', 'r50_dc5', one, None),
-            'ours': candidate(predict, 'ours', 'r50_dc5', one, None),
-            'ours, optimised': candidate(predict, 'ours', 'r50_dc5', one, 'float32'),
-            'ours, optimised, bfloat16': candidate(predict, 'ours', 'r50_dc5', one, 'bfloat16'),
-        },
-        'train-r50': {
-            'mmdet': candidate(train, 'mmdet', 'r50', two),
-            'Hugging Face': candidate(train, 'Hugging Face', 'r50', two),
-            'ours': candidate(train, 'ours', 'r50', two),
-            'ours, channels-last': candidate(train, 'ours', 'r50', two, True),
-        },
-        'train-r50-dc5': {
-            'mmdet': candidate(train, 'mmdet', 'r50_dc5', one),
-            'ours': candidate(train, 'ours', 'r50_dc5', one),
-            'ours, channels-last': candidate(train, 'ours', 'r50_dc5', one, True),
-            'ours, channels-last, recomputing': candidate(train, 'recomputing', 'r50_dc5', one, True),
-        },
+        'predict-r50': Task(
+            {
+                'mmdet': candidate(predict, 'mmdet', 'r50', one, None),
+                'Hugging Face': candidate(predict, 'Hugging Face', 'r50', one, None),
+                'ours': candidate(predict, 'ours', 'r50', one, None),
+                'ours, optimised': candidate(predict, 'ours', 'r50', one, 'float32'),
+                'ours, optimised, bfloat16': candidate(predict, 'ours', 'r50', one, 'bfloat16'),
+            }
+        ),
+        'predict-r50-dc5': Task(
+            {
+                'mmdet': candidate(predict, 'mmdet', 'r50_dc5', one, None),
+                'ours': candidate(predict, 'ours', 'r50_dc5', one, None),
+                'ours, optimised': candidate(predict, 'ours', 'r50_dc5', one, 'float32'),
+                'ours, optimised, bfloat16': candidate(predict, 'ours', 'r50_dc5', one, 'bfloat16'),
+            }
+        ),
+        'predict-r50-batch-8': Task(
+            {
+                '8 × batch 1': candidate(predict, 'ours', 'r50', one, 'float32', 8),
+                'batch 8': candidate(predict, 'ours', 'r50', eight, 'float32'),
+                '8 × batch 1, bfloat16': candidate(predict, 'ours', 'r50', one, 'bfloat16', 8),
+                'batch 8, bfloat16': candidate(predict, 'ours', 'r50', eight, 'bfloat16'),
+            },
+            rounds=3,
+            outputs=False,
+        ),
+        'train-r50-batch-1': Task(
+            {
+                'mmdet': candidate(train, 'mmdet', 'r50', one),
+                'ours': candidate(train, 'ours', 'r50', one),
+                'ours, bfloat16': candidate(train, 'ours', 'r50', one, 'bfloat16'),
+            }
+        ),
+        'train-r50': Task(
+            {
+                'mmdet': candidate(train, 'mmdet', 'r50', two),
+                'Hugging Face': candidate(train, 'Hugging Face', 'r50', two),
+                'ours': candidate(train, 'ours', 'r50', two),
+                'ours, bfloat16': candidate(train, 'ours', 'r50', two, 'bfloat16'),
+            },
+            rounds=3,
+        ),
+        'train-r50-dc5': Task(
+            {
+                'mmdet': candidate(train, 'mmdet', 'r50_dc5', one),
+                'ours': candidate(train, 'ours', 'r50_dc5', one),
+                'ours, recomputing': candidate(train, 'recomputing', 'r50_dc5', one),
+                'ours, bfloat16': candidate(train, 'ours', 'r50_dc5', one, 'bfloat16'),
+            },
+            rounds=3,
+        ),
+        'train-small': Task(
+            own_data
+            | {
+                'ours': candidate(train, 'small now', SCRATCH, small),
+                'ours, bfloat16': candidate(train, 'small now', SCRATCH, small, 'bfloat16'),
+                'ours, Lite0': candidate(train, 'small now', LITE, small),
+                'ours, Lite0, bfloat16': candidate(train, 'small now', LITE, small, 'bfloat16'),
+            },
+            rounds=15,
+            threads=SMALL_THREADS,
+            outputs=False,
+        ),
+        'test-r50': Task(
+            {
+                'mmdet': candidate(whole_test, 'mmdet', args.images, args.number, None),
+                'ours, optimised': candidate(whole_test, 'ours', args.images, args.number, 'float32'),
+                'ours, optimised, bfloat16': candidate(whole_test, 'ours', args.images, args.number, 'bfloat16'),
+            },
+            rounds=1,
+            outputs=False,
+        ),
     }
 
 
@@ -72,56 +153,118 @@ def furthest(result: Measurement, base: Measurement) -> float:
     return max(distance, *by_box)
 
 
-def report(title: str, results: list[Measurement]) -> str:
+def report(title: str, task: Task, results: list[Measurement]) -> str:
     """A Markdown table of one task."""
     base = results[0]
-    rows = [
-        (
-            result.name,
-            f'{result.median:.3g} s',
-            result.spread,
-            f'{base.median / result.median:.2f} ×',
-            f'{result.peak_gb:.2f} GB',
-            f'{result.peak_gb / base.peak_gb:.2f} ×',
-            distance(result, base),
-        )
-        for result in results
-    ]
-    header = (
-        title,
-        'median',
-        'least – greatest',
-        f'faster than {base.name}',
-        'peak memory',
-        'of it',
-        'outputs differ by',
+    columns: dict[str, Callable[[Measurement], str]] = {
+        title: lambda result: result.name,
+        'median': lambda result: f'{result.median:.3g} s',
+        'least – greatest': lambda result: result.spread,
+        f'faster than {base.name}': lambda result: f'{base.median / result.median:.2f} ×',
+        'peak memory': lambda result: f'{result.peak_gb:.2f} GB',
+        'of it': lambda result: f'{result.peak_gb / base.peak_gb:.2f} ×',
+    }
+    if task.outputs:
+        columns['outputs differ by'] = lambda result: distance(result, base)
+    if isinstance(base.outcome, dict):
+        for part in ('evaluation', 'drawing'):
+            columns[part] = lambda result, part=part: f'{result.outcome.get(part, 0) / result.seconds[-1]:.1%}'
+    return side_by_side.table(list(columns), [[column(result) for column in columns.values()] for result in results])
+
+
+def measured(title: str, task: Task, args: argparse.Namespace) -> side_by_side.Part:
+    """One task, timed."""
+    chosen = {name: each for name, each in task.candidates.items() if not args.only or name in args.only}
+    rounds, threads = task.rounds or args.rounds, task.threads or args.threads
+    results = side_by_side.measure(chosen, rounds, threads, args.device)
+    how = f'{side_by_side.plural(rounds, "round")}, {side_by_side.plural(threads, "thread")}.'
+    return side_by_side.Part(
+        f'{report(title, task, results)}\n\n{how}',
+        {'results': [vars(result) | {'outcome': None} for result in results]},
     )
-    return side_by_side.table(header, rows)
 
 
-def run(names: Mapping[str, dict[str, Candidate]], args: argparse.Namespace) -> None:
-    about = side_by_side.machine(args.threads)
-    for title, candidates in names.items():
-        chosen = {name: each for name, each in candidates.items() if not args.only or name in args.only}
-        print(f'{title}: {", ".join(chosen)}', flush=True)
-        results = side_by_side.measure(chosen, args.rounds, args.threads, args.device)
-        text = f'{report(title, results)}\n\n{about}; {args.rounds} rounds.'
-        data = {'about': about, 'results': [vars(result) | {'outcome': None} for result in results]}
-        side_by_side.keep(title, text, data, args.publish)
+def parts(args: argparse.Namespace) -> dict[str, Callable[[], side_by_side.Part]]:
+    """Everything that the page shows, in its order, by the name of its marks."""
+    # Not above: the processes of candidates import this file, and one of them wants the package of
+    # another checkout.
+    from benchmarks import growth, matching, profile
+
+    return {
+        **{title: partial(measured, title, task, args) for title, task in tasks(args).items()},
+        'matching': partial(matching.part, args),
+        'profile-r50': partial(profile.part, args),
+        'growth': partial(growth.part, args),
+    }
+
+
+def commit() -> str:
+    """What was measured."""
+    command = ['git', '-C', str(side_by_side.ROOT), 'describe', '--always', '--dirty']
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def draw() -> None:
+    """The image of the page, from its tables."""
+    from benchmarks import plot
+
+    plot.main()
+
+
+def publish(names: Mapping[str, Any]) -> None:
+    """Write all parts into the page, and draw its image.
+
+    Raises:
+        SystemExit: a part was not measured yet, or on another machine.
+    """
+    kept = {name: side_by_side.kept(name) for name in names}
+    missing = [name for name, part in kept.items() if part is None]
+    if missing:
+        raise SystemExit(f'error: not measured yet: python -m benchmarks.speed {" ".join(missing)}')
+    machines = {name: part['machine'] for name, part in kept.items()}
+    if len(set(machines.values())) > 1:
+        listed = '; '.join(f'{name}: {value}' for name, value in machines.items())
+        raise SystemExit(f'error: not of one machine ({listed}): measure those that differ again')
+    for name, part in kept.items():
+        side_by_side.write_between_marks(side_by_side.PAGE, name, part['text'])
+    rates = [part['rate'] for part in kept.values()]
+    commits = ', '.join(sorted({part['commit'] for part in kept.values()}))
+    line = (
+        f'{next(iter(machines.values()))}; between {min(rates):.0f} and {max(rates):.0f} GFLOPS in a float32 matrix '
+        f'product, measured before every part. Commit {commits}.'
+    )
+    side_by_side.write_between_marks(side_by_side.PAGE, 'machine', line)
+    draw()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    known = tasks('cpu')
-    parser.add_argument('tasks', nargs='*', default=list(known), help=f'any of {", ".join(known)}; all by default')
-    parser.add_argument('--only', nargs='*', help='candidates to run, e.g. mmdet ours')
+    parser.add_argument('parts', nargs='*', help='what to measure; all by default: an unknown name lists them')
+    parser.add_argument('--only', nargs='*', help='candidates to run, e.g. mmdet ours; their table is not published')
+    parser.add_argument('--kept', action='store_true', help='measure only what was not measured of this commit yet')
+    parser.add_argument('--against', type=Path, metavar='CHECKOUT', help='of another commit, for train-small')
+    parser.add_argument('--images', type=Path, metavar='DIR', help='with annotations.json, for test-r50; else drawn')
+    parser.add_argument('--number', type=int, default=128, help='images of test-r50 that are drawn')
     side_by_side.add_arguments(parser, rounds=5)
     args = parser.parse_args()
-    unknown = set(args.tasks) - set(known)
+    known = parts(args)
+    unknown = set(args.parts) - set(known)
     if unknown:
-        parser.error(f'no task {", ".join(sorted(unknown))}: there are {", ".join(known)}')
-    every = tasks(args.device)
-    run({title: every[title] for title in args.tasks}, args)
+        parser.error(f'no part {", ".join(sorted(unknown))}: there are {", ".join(known)}')
+    now = commit()
+    for name in args.parts or known:
+        before = side_by_side.kept(name)
+        if args.kept and before is not None and before['commit'] == now:
+            continue
+        print(f'{name} …', flush=True)
+        rate = side_by_side.matmul_rate(args.threads)
+        part = known[name]()
+        print(f'\n{part.text}\n', flush=True)
+        if not args.only:
+            machine = side_by_side.machine_name(args.threads)
+            side_by_side.save(name, part, machine=machine, rate=rate, commit=now)
+    if args.publish:
+        publish(known)
 
 
 if __name__ == '__main__':

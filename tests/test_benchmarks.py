@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import time
 from collections import Counter
 
+import cv2
 import pytest
 
-from benchmarks import side_by_side
+from benchmarks import side_by_side, speed, whole_test
 from benchmarks.growth import Point, exponent, growth, losses
 from benchmarks.profile import (
     MATCHING,
@@ -91,6 +94,48 @@ def test_losses_are_timed_for_any_number_of_objects():
     seconds, numbers = losses(2, rounds=1, now=time.perf_counter)
     assert 0 < seconds < math.inf
     assert numbers == pytest.approx(6 * 4 * 300 * 86 / 1e6)
+
+
+def measured(monkeypatch, tmp_path, **machines: str) -> None:
+    """Parts that were measured, each on its machine."""
+    monkeypatch.setattr(side_by_side, 'PAGE', tmp_path / 'page.md')
+    monkeypatch.setattr(side_by_side, 'RESULTS', tmp_path)
+    monkeypatch.setattr(speed, 'draw', lambda: None)
+    marks = '\n'.join(f'<!-- {name}: begin -->\nold\n<!-- {name}: end -->' for name in (*machines, 'machine'))
+    side_by_side.PAGE.write_text(marks)
+    for number, (name, machine) in enumerate(machines.items()):
+        part = side_by_side.Part(f'table of {name}', {})
+        side_by_side.save(name, part, machine=machine, rate=90 + number, commit='abc')
+
+
+def test_all_parts_are_published_with_one_machine(tmp_path, monkeypatch):
+    measured(monkeypatch, tmp_path, growth='EPYC', matching='EPYC')
+    speed.publish(['growth', 'matching'])
+    page = side_by_side.PAGE.read_text()
+    assert 'old' not in page
+    assert 'table of growth' in page
+    assert re.search(r'EPYC; between 90 and 91 GFLOPS.*Commit\sabc', page, re.DOTALL)
+
+
+def test_parts_of_two_machines_are_not_one_run(tmp_path, monkeypatch):
+    measured(monkeypatch, tmp_path, growth='EPYC', matching='Xeon')
+    with pytest.raises(SystemExit, match=r'not of one machine .*matching: Xeon'):
+        speed.publish(['growth', 'matching'])
+    with pytest.raises(SystemExit, match=r'benchmarks.speed train-r50'):
+        speed.publish(['growth', 'train-r50'])
+    assert 'table of' not in side_by_side.PAGE.read_text()
+
+
+def test_a_whole_test_of_drawn_images(tmp_path):
+    """Annotations are COCO's, and fit their images."""
+    whole_test.draw(tmp_path, 3)
+    found = json.loads((tmp_path / 'annotations.json').read_text())
+    assert [len(found[key]) for key in ('images', 'annotations', 'categories')] == [3, 3 * whole_test.OBJECTS, 80]
+    sizes = {image['id']: cv2.imread(str(tmp_path / image['file_name'])).shape[:2] for image in found['images']}
+    for box in found['annotations']:
+        height, width = sizes[box['image_id']]
+        assert box['bbox'][0] + box['bbox'][2] <= width
+        assert box['bbox'][1] + box['bbox'][3] <= height
 
 
 def test_results_go_between_their_marks(tmp_path, monkeypatch):

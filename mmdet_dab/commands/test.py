@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> None:
     draft = draft_config(args.config, args.cfg_options)
     if args.show_dir:
         draw_into(draft.cfg, args.show_dir)
+    else:
+        draw_nothing(draft.cfg)
     preflight.check_backends(draft.cfg)
     preflight.check_data(draft.cfg, 'test')
     preflight.check_file(str(args.model or args.checkpoint))
@@ -124,6 +126,13 @@ def writing(runner: Runner, path: str) -> Iterator[None]:
     written = Path(f'{path}.bbox.json')  # of several processes, the first one writes
     if written.is_file():
         written.replace(path)
+
+
+def draw_nothing(cfg: Config) -> None:
+    """Turn drawing off. mmdet's hook would draw every image, which takes as long as predicting."""
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is not None:
+        hook.update(draw=False)
 
 
 def draw_into(cfg: Config, folder: str) -> None:

@@ -240,13 +240,13 @@ test_evaluator = val_evaluator
 
 def _schedule(recipe: Recipe, base: BaseModel) -> str:
     averaging = f'ema=dict(momentum={recipe.ema_momentum:g}),'
-    optimizer, visualization = '', ''
+    visualization = ''
     if not base.small:
         averaging = f"ema=dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum={recipe.ema_momentum:g}, gamma=200),"
-        optimizer, visualization = ', fused=True', '    visualization=dict(interval=20),\n'
+        visualization = '    visualization=dict(interval=20),\n'
     return f"""\
 train_cfg = dict(max_epochs=max_epochs, val_interval={recipe.val_interval})
-optim_wrapper = dict(optimizer=dict(lr=learning_rate{optimizer}))
+optim_wrapper = dict(optimizer=dict(lr=learning_rate))
 param_scheduler = [
     # Warm-up, in steps.
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end={recipe.warm_up}),

@@ -10,7 +10,7 @@ from mmdet_dab.models.attention import (
     QueryCrossAttention,
     QuerySelfAttention,
 )
-from mmdet_dab.models.backbone import DilatedResNet, FrozenBatchNorm
+from mmdet_dab.models.backbone import DilatedResNet, FoldingResNet
 from mmdet_dab.models.cell_norm import CellNorm
 from mmdet_dab.models.class_scores import SigmoidScores, SoftmaxScores
 from mmdet_dab.models.decoder import CanvasFrame, TransformerDecoder
@@ -20,6 +20,8 @@ from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.encoder_queries import EncoderQueryGenerator
+from mmdet_dab.models.frozen_norm import FrozenBatchNorm
 from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
 from mmdet_dab.models.imagenet_wheel import ImageNetWheel
@@ -50,6 +52,7 @@ from mmdet_dab.models.structures import (
     DecoderOutput,
     Denoising,
     ImageTokens,
+    Proposals,
     Queries,
     QueryPosition,
 )
@@ -87,8 +90,10 @@ __all__ = [
     'DirectedAttention',
     'EfficientNetLite',
     'EncoderLayer',
+    'EncoderQueryGenerator',
     'FeedForward',
     'FocalCost',
+    'FoldingResNet',
     'FrozenBatchNorm',
     'GIoUCost',
     'GridAnchors',
@@ -104,6 +109,7 @@ __all__ = [
     'MatrixNMS',
     'NormalAnchors',
     'PredictedPointQueryGenerator',
+    'Proposals',
     'Queries',
     'QueryCrossAttention',
     'QueryPosition',

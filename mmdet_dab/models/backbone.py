@@ -1,22 +1,105 @@
-"""What DAB-DETR needs of a backbone beside mmdet's ResNet: DC5's dilation, and a batch norm that
-never trains."""
+"""What DAB-DETR needs of a backbone beside mmdet's ResNet: frozen batch norm that costs nothing in
+training, and DC5's dilation."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-import torch
-from mmdet.models.backbones import ResNet
+from mmdet.models.backbones import ResNet, resnet
 from mmdet.models.layers import ResLayer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from mmdet_dab.models.folded_convolution import folded, folds
 from mmdet_dab.registry import MODELS
 
 
+class _FoldedBlock(nn.Module):
+    """What both kinds of blocks share."""
+
+    def _stages(self) -> list[tuple[Any, Any]]:
+        """Convolutions and the norms after them."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        if getattr(self, 'with_plugins', False) or not all(folds(*stage) for stage in self._stages()):
+            return super().forward(x)
+        if self.with_cp and x.requires_grad:
+            return cast(Tensor, checkpoint(self._folded, x, use_reentrant=False))
+        return self._folded(x)
+
+    def _folded(self, x: Tensor) -> Tensor:
+        residual, out = _shortcut(cast('nn.Sequential | None', self.downsample), x), x
+        *before, last = self._stages()
+        for stage in before:
+            out = folded(*stage, out, 'relu')
+        return folded(*last, out, 'relu', residual)
+
+
+def _shortcut(downsample: nn.Sequential | None, x: Tensor) -> Tensor:
+    """What is added to the output of a block."""
+    if downsample is None:
+        return x
+    *before, convolution, norm = downsample
+    for layer in before:
+        x = layer(x)
+    return folded(convolution, norm, x) if folds(convolution, norm) else norm(convolution(x))
+
+
+# Named as mmdet's, by which sharded training finds the blocks.
+class BasicBlock(_FoldedBlock, resnet.BasicBlock):
+    """mmdet's block of ResNet-18 and 34."""
+
+    def _stages(self) -> list[tuple[Any, Any]]:
+        return [(self.conv1, self.norm1), (self.conv2, self.norm2)]
+
+
+class Bottleneck(_FoldedBlock, resnet.Bottleneck):
+    """mmdet's block of ResNet-50 and deeper."""
+
+    def _stages(self) -> list[tuple[Any, Any]]:
+        return [(self.conv1, self.norm1), (self.conv2, self.norm2), (self.conv3, self.norm3)]
+
+
+FOLDED = {resnet.BasicBlock: BasicBlock, resnet.Bottleneck: Bottleneck}
+
+
 @MODELS.register_module()
-class DilatedResNet(ResNet):
-    """mmdet's ResNet, but the first block of a dilated stage keeps the dilation of the stage
-    before.
+class FoldingResNet(ResNet):
+    """mmdet's ResNet, whose frozen batch norms are folded into the convolutions in every step of a
+    training (:mod:`~mmdet_dab.models.folded_convolution`).
+
+    Results and state dict are those of mmdet's. What is no :class:`FrozenBatchNorm` is computed as
+    mmdet does.
+
+    Args:
+        kwargs: of mmdet's ResNet.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def make_res_layer(self, **kwargs: Any) -> ResLayer:
+        """One stage."""
+        block = kwargs.pop('block')
+        return super().make_res_layer(block=FOLDED.get(block, block), **kwargs)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, H, W) -> the maps of ``out_indices``."""
+        if self.deep_stem or not folds(self.conv1, self.norm1):
+            return super().forward(x)
+        x = self.maxpool(folded(self.conv1, self.norm1, x, 'relu'))
+        maps = []
+        for stage in self.res_layers:
+            x = getattr(self, stage)(x)
+            maps.append(x)
+        return tuple(maps[index] for index in sorted(self.out_indices))
+
+
+@MODELS.register_module()
+class DilatedResNet(FoldingResNet):
+    """A ResNet in which the first block of a dilated stage keeps the dilation of the stage before.
 
     DC5 takes the stride of 2 out of the last stage and dilates its convolutions instead, so that
     they see as far as before. The first block's 3×3 convolution did the striding: it saw cells that
@@ -49,31 +132,3 @@ class DilatedResNet(ResNet):
         stage = super().make_res_layer(num_blocks=1, dilation=dilation // 2, **kwargs)
         kwargs['inplanes'] = kwargs['planes'] * kwargs['block'].expansion
         return stage.extend(super().make_res_layer(num_blocks=num_blocks - 1, dilation=dilation, **kwargs))
-
-
-@MODELS.register_module()
-class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch norm with fixed statistics and weights, in training too: x · scale + shift.
-
-    Computes what ``dict(type='BN', requires_grad=False)`` with ``norm_eval=True`` computes, and has
-    the same tensors
-    in the state dict. But as nothing of it is trained, its input need not be kept for the backward
-    pass: that is half of what a ResNet keeps. For a backbone's ``norm_cfg``, with
-    ``requires_grad=False``.
-
-    Raises:
-        RuntimeError: in the forward pass, when its weights are to be trained.
-    """
-
-    _abbr_ = 'bn'  # the name of the layer in mmcv's blocks
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        if self.weight.requires_grad:
-            raise RuntimeError(
-                f"{type(self).__name__} is not for training: write norm_cfg=dict(type='BN', requires_grad=True), "
-                'or set requires_grad=False'
-            )
-        scale = self.weight * (cast(Tensor, self.running_var) + self.eps).rsqrt()
-        shift = self.bias - cast(Tensor, self.running_mean) * scale
-        return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])

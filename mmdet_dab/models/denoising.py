@@ -6,6 +6,7 @@ arXiv:2203.01305).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -57,6 +58,21 @@ def slots_of(targets: Targets) -> Tensor:
     """(B, M) bool: True on objects, False on the padding of images with fewer than M."""
     counts = torch.tensor(targets.counts, device=targets.labels.device)
     return torch.arange(targets.labels.size(1), device=counts.device) < counts[:, None]
+
+
+def known_slots(counts: Sequence[int], most: int, num_groups: int, device: torch.device) -> Tensor:
+    """(2, K): the image of every denoising query that is no padding, and its place among the G·M of
+    its image.
+
+    From the counts, in one transfer; a GPU would have to be waited for to tell which they are.
+    """
+    places = [
+        (image, group * most + place)
+        for image, count in enumerate(counts)
+        for group in range(num_groups)
+        for place in range(count)
+    ]
+    return torch.tensor(places, dtype=torch.long, device=device).view(-1, 2).T
 
 
 def denoising_mask(num_matching: int, objects: Tensor, num_groups: int) -> Tensor:
@@ -198,7 +214,7 @@ class DenoisingQueryGenerator(BaseModule):
             mask[..., :num_matching, :num_matching] |= queries.attention_mask
         # Of several groups of matching queries they look at the first, the one of test time.
         mask[..., num_matching:, num_matching // queries.groups : num_matching] = True
-        image, slot = objects.repeat(1, groups).nonzero(as_tuple=True)
+        image, slot = known_slots(targets.counts, objects.size(1), groups, labels.device)
         return replace(
             queries,
             content=torch.cat((queries.content, content), dim=1),

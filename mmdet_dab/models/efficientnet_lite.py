@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract
+from mmdet_dab.models.folded_convolution import folded, folds
 from mmdet_dab.registry import MODELS
 
 
@@ -67,7 +68,11 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', ceil(H / stride), ceil(W / stride))."""
-        return super().forward(x if self.margin is None else F.pad(x, self.margin))
+        return super().forward(self.with_margin(x))
+
+    def with_margin(self, x: Tensor) -> Tensor:
+        """With the padding that a plain convolution does not have."""
+        return x if self.margin is None else F.pad(x, self.margin)
 
 
 class ConvNorm(nn.Sequential):
@@ -88,6 +93,12 @@ class ConvNorm(nn.Sequential):
         self.norm = _norm(norm_cfg, out_channels)
         if activate:
             self.activation = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        if not folds(self.conv, self.norm):
+            return super().forward(x)
+        return folded(self.conv, self.norm, self.conv.with_margin(x), 'relu6' if len(self) == 3 else 'none')
 
 
 def _norm(norm_cfg: dict, channels: int) -> nn.Module:

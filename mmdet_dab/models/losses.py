@@ -46,11 +46,13 @@ class _Focal(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor, alpha: float, gamma: float, differentiate: bool) -> Tensor:
-        rows, columns = (labels < logits.size(-1)).nonzero(as_tuple=True)
-        objects = (rows, columns, labels[rows, columns])
         # All as background, but for the logit of an object's own class: at −∞ loss and slope are
-        # zero.
-        slope = logits.index_put(objects, logits.new_tensor(-torch.inf))
+        # zero. Rows of no object are looked at, too: to leave them out, the CPU would have to wait
+        # for a GPU to count the others.
+        is_object = labels < logits.size(-1)
+        own = labels.clamp(max=logits.size(-1) - 1)[..., None]
+        of_own = logits.gather(-1, own)[..., 0]
+        slope = logits.scatter(-1, own, of_own.masked_fill(is_object, -torch.inf)[..., None])
         loss = logits.new_zeros(len(logits))
         # A GPU takes all at once; a CPU a piece at a time, whose intermediate results stay in its
         # caches.
@@ -58,11 +60,11 @@ class _Focal(torch.autograd.Function):
         width = flat.size(1) if logits.is_cuda else PIECE // max(1, len(flat))
         for piece in flat.split(max(1, width), dim=1):
             loss += background_loss(piece, 1 - alpha, gamma, piece if differentiate else None)
-        hits = -logits[objects][:, None]
+        hits = (-of_own).masked_fill(~is_object, -torch.inf)
         hit_slope = torch.empty_like(hits) if differentiate else None
-        loss.index_add_(0, rows, background_loss(hits, alpha, gamma, hit_slope))
+        loss += background_loss(hits, alpha, gamma, hit_slope)
         if hit_slope is not None:
-            slope[objects] = -hit_slope[:, 0]
+            slope.scatter_add_(-1, own, -hit_slope[..., None])
             ctx.save_for_backward(slope)
         return loss
 

@@ -53,6 +53,26 @@ class Matches(NamedTuple):
     target: Tensor
 
 
+class CostNotFiniteError(ValueError):
+    """A cost that cannot be matched.
+
+    Args:
+        row: of the L layers that the matcher was given.
+        image: of the batch.
+        groups: of queries, K. The matcher does not know of them: it is given L·K rows as its
+            layers.
+    """
+
+    def __init__(self, row: int, image: int, groups: int = 1) -> None:
+        self.row, self.image = row, image
+        layer, group = divmod(row, groups)
+        where = f'decoder layer {layer}' + (f', group {group} of its queries' if groups > 1 else '')
+        super().__init__(
+            f'The matching cost is not finite in {where}, image {image} of the batch: the training has diverged '
+            '(lower the learning rate, or clip gradients), or a box of the ground truth is not finite'
+        )
+
+
 def pad_targets(labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Targets:
     """Stack the objects of a batch.
 
@@ -81,8 +101,17 @@ def ground_truth_of(data_samples: SampleList) -> Targets:
     """The objects of a batch, from ``gt_instances`` (boxes x1 y1 x2 y2 in pixels) and
     ``img_shape``."""
     labels = [sample.gt_instances.labels for sample in data_samples]
-    boxes = [in_parts_of_image(get_box_tensor(sample.gt_instances.bboxes), sample.img_shape) for sample in data_samples]
-    return pad_targets(labels, boxes)
+    boxes = [get_box_tensor(sample.gt_instances.bboxes) for sample in data_samples]
+    # One transfer for the sizes of all images, not one for each.
+    shapes = [sample.img_shape[:2] for sample in data_samples]
+    sizes = boxes[0].new_tensor([(width, height, width, height) for height, width in shapes])
+    parts = [bbox_xyxy_to_cxcywh(box) / size for box, size in zip(boxes, sizes, strict=True)]
+    return pad_targets(labels, parts)
+
+
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether a tensor can be read without a transfer."""
+    return tensor.device.type == 'cpu'
 
 
 # Costs are computed object by object, (L, B, M, N): a row of N queries is long, and scipy wants it
@@ -231,42 +260,37 @@ class HungarianMatcher(nn.Module):
             the pairs; an image with T objects has min(N, T) in every layer.
 
         Raises:
-            ValueError: when a cost is not finite, with the layer and the image it comes from.
+            CostNotFiniteError: with the layer and the image it comes from.
         """
         logits, boxes = logits.float(), boxes.float()
         if max(targets.counts) == 0:
             return Matches(*torch.zeros(4, 0, dtype=torch.long, device=boxes.device))
         costs = self._costs(logits, boxes, targets)
         for image, cost in enumerate(costs):
-            if cost.sum().isfinite():
+            if np.isfinite(cost.sum()):
                 continue
-            layer = int((~cost.isfinite()).nonzero()[0, 0])
-            raise ValueError(
-                f'The matching cost is not finite in decoder layer {layer}, image {image} of the batch: the '
-                'training has diverged (lower the learning rate, or clip gradients), or a box of the ground truth '
-                'is not finite'
-            )
+            raise CostNotFiniteError(int(np.argwhere(~np.isfinite(cost))[0, 0]), image)
         pairs = []
         for layer in range(len(logits)):
             for image, cost in enumerate(costs):
-                target, query = linear_sum_assignment(cost[layer].mT.numpy())
+                target, query = linear_sum_assignment(cost[layer].T)
                 pairs.append(np.stack((np.full_like(query, layer), np.full_like(query, image), query, target)))
         return Matches(*torch.from_numpy(np.concatenate(pairs, axis=1)).to(boxes.device).unbind())
 
-    def _costs(self, logits: Tensor, boxes: Tensor, targets: Targets) -> list[Tensor]:
+    def _costs(self, logits: Tensor, boxes: Tensor, targets: Targets) -> list[np.ndarray]:
         """The cost of every image, (L, N, T) with its T objects, on the CPU.
 
         A GPU computes all images in one go, with one transfer. A CPU takes them one by one, which
         spares the padding and fits its caches.
         """
-        if boxes.is_cuda:
-            cost = self._cost(logits, boxes, targets).cpu()
+        if not on_cpu(boxes):
+            cost = self._cost(logits, boxes, targets).cpu().numpy()
             return [cost[:, image, :, :count] for image, count in enumerate(targets.counts)]
         costs = []
         for image, count in enumerate(targets.counts):
             one = slice(image, image + 1)
             alone = Targets(targets.labels[one, :count], targets.boxes[one, :count], [count])
-            costs.append(self._cost(logits[:, one], boxes[:, one], alone)[:, 0].cpu())
+            costs.append(self._cost(logits[:, one], boxes[:, one], alone)[:, 0].numpy())
         return costs
 
     def _cost(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:

@@ -49,9 +49,11 @@ class MatchabilityLoss(nn.Module):
             (L,), summed over queries and classes.
         """
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        objects = (labels < logits.size(-1)).nonzero(as_tuple=True)
-        own = (*objects, labels[objects])
-        targets = torch.zeros_like(logits).index_put(own, quality[objects].to(logits.dtype) ** self.gamma)
-        weights = (logits.detach().sigmoid() ** self.gamma).index_put(own, logits.new_tensor(1.0))
+        is_object = labels < logits.size(-1)
+        own = labels.clamp(max=logits.size(-1) - 1)[..., None]
+        wanted = torch.where(is_object, quality.to(logits.dtype) ** self.gamma, 0)
+        targets = torch.zeros_like(logits).scatter(-1, own, wanted[..., None])
+        weights = logits.detach().sigmoid() ** self.gamma
+        weights = weights.scatter(-1, own, weights.gather(-1, own).masked_fill(is_object[..., None], 1))
         loss = F.binary_cross_entropy_with_logits(logits, targets, weights, reduction='none')
         return loss.sum(dim=(1, 2)) * self.loss_weight

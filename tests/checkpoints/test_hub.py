@@ -179,6 +179,31 @@ def test_what_the_hub_answers_is_told_with_the_address(cache: Cache, monkeypatch
         resolve_weights(f'hf://{REPOSITORY}@v9')
 
 
+def test_without_network_the_hub_is_asked_once(cache: Cache, monkeypatch):
+    """Not again for every name of a pickle; and errors of its client, which may be of any type, are one message."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    class ClientError(Exception):
+        pass
+
+    asked = []
+
+    def fail(error: Exception):
+        def ask(*args: object, **kwargs: object):
+            asked.append(args)
+            raise error
+
+        return ask
+
+    monkeypatch.setattr(huggingface_hub, 'file_exists', fail(ClientError('no name service')))
+    for error in (LocalEntryNotFoundError('offline'), ClientError('no name service')):
+        monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fail(error))
+        with pytest.raises(CheckpointError, match='hf://nobody/nothing: '):
+            resolve_weights('hf://nobody/nothing')
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize('labels', [{'0': 'cat'}, {'0': 'cat', '1': 'dog', '5': 'bird'}])
 def test_fewer_names_than_class_rows(cache: Cache, labels: dict[str, str]):
     save_theirs(cache.snapshot(), id2label=labels)

@@ -11,7 +11,7 @@ model = dict(
         bgr_to_rgb=True,
     ),
     backbone=dict(
-        type='ResNet',
+        type='FoldingResNet',
         depth=50,
         out_indices=(3,),
         frozen_stages=1,

@@ -53,7 +53,7 @@ def _of_mask(node: Any) -> bool:
     channel."""
     if node.get_type_name() in ('Convert', 'Greater', 'Select'):
         return True
-    shape = node.get_output_partial_shape(0) if node.get_type_name() == 'MaxPool' else ()
+    shape: Any = node.get_output_partial_shape(0) if node.get_type_name() == 'MaxPool' else ()
     return len(shape) > 1 and shape[1] == 1
 
 
@@ -100,7 +100,7 @@ def parts_onnx(model: Any) -> dict[str, str]:
     modules = modules_of(model)
     found = {}
     for node in model.graph.node:
-        kernel = weights.get(node.input[1], ()) if node.op_type == 'Conv' else ()
+        kernel: Any = weights.get(node.input[1], ()) if node.op_type == 'Conv' else ()
         groups = next((entry.i for entry in node.attribute if entry.name == 'group'), 1)
         part = part_of(modules.get(node.name, ''), bool(kernel) and kernel[1] == 1 and groups > 1)
         between = node.op_type in ONNX_BETWEEN and part in CONVOLUTIONAL

@@ -56,6 +56,10 @@ class Measurement:
         return statistics.median(self.seconds)
 
     @property
+    def processor_median(self) -> float:
+        return statistics.median(self.processor)
+
+    @property
     def spread(self) -> str:
         """Least and greatest, in seconds."""
         return f'{min(self.seconds):.3g} – {max(self.seconds):.3g}'

@@ -161,6 +161,7 @@ def report(title: str, task: Task, results: list[Measurement]) -> str:
         'median': lambda result: f'{result.median:.3g} s',
         'least – greatest': lambda result: result.spread,
         f'faster than {base.name}': lambda result: f'{base.median / result.median:.2f} ×',
+        'in processor time': lambda result: f'{base.processor_median / result.processor_median:.2f} ×',
         'peak memory': lambda result: f'{result.peak_gb:.2f} GB',
         'of it': lambda result: f'{result.peak_gb / base.peak_gb:.2f} ×',
     }

@@ -1,13 +1,16 @@
 """What ships beside what was trained: speed, AP, size and start-up of every form of a detector.
 
 ``python -m benchmarks.deploy`` exports the detector, makes it int8, and times all forms in turn,
-each in a process of its own (``benchmarks.side_by_side``).
+each in a process of its own (``benchmarks.side_by_side``). Its steps can be run one by one, so that
+only the timed ones need a machine without other work.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,13 +29,14 @@ from torch import nn
 
 from benchmarks import peers, side_by_side
 from benchmarks.side_by_side import Candidate, Measurement
+from mmdet_dab.deploy.int8.parts import EVERY
 from mmdet_dab.errors import UserError
 
 FOLDER = side_by_side.RESULTS / 'deploy'
-#: Parts that become int8 where there are no trained weights to choose them by.
-INT8_PARTS = ('backbone', 'neck', 'encoder', 'decoder')
 #: The best of these many products of matrices is a rate of the machine.
 PRODUCTS, MATRIX = 15, 2048
+#: What is done, one after the other; each keeps what it found in the folder of its case.
+STEPS = ('files', 'ap', 'times', 'starts', 'table')
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,21 @@ class Case:
     def mmdets(self) -> bool:
         """Whether mmdet has the same detector, and deployed ones are of its size."""
         return self.name == 'deploy-r50'
+
+    @property
+    def folder(self) -> Path:
+        """Of the exported files, and of what each step found."""
+        return FOLDER / self.name
+
+    def keep(self, step: str, found: Any) -> None:
+        """What a step found, for the steps after it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f'{step}.json').write_text(json.dumps(found))
+
+    def kept(self, step: str) -> Any:
+        """What a step found, or {} if it was not run."""
+        path = self.folder / f'{step}.json'
+        return json.loads(path.read_text()) if path.is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -96,17 +115,8 @@ def load(case: Case) -> nn.Module:
     torch.manual_seed(0)
     model = build(load_config(case.config, {}), case.checkpoint).eval()
     if case.checkpoint is None:
-        quietly(model.init_weights)
+        model.init_weights()
     return model
-
-
-def quietly(action: Callable[[], Any]) -> None:
-    """Without the list of all weights that mmengine prints."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel('WARNING')
-    action()
-    logger.setLevel(level)
 
 
 def predict(case: Case, dtype: str | None) -> Any:
@@ -144,30 +154,40 @@ def inputs(size: tuple[int, int], seed: int = 0) -> dict[str, np.ndarray]:
     return dict(images=images, valid_sizes=np.array([size], dtype=np.int64))
 
 
-def write_files(case: Case, calibrate: int) -> dict[str, Path]:
-    """Export a detector to every format and precision; by name of the form."""
+def write_files(case: Case, calibrate: int) -> None:
+    """Export a detector to every format and precision."""
     from mmdet_dab.config import load_config
     from mmdet_dab.deploy.exporter import Request, export, onnx_to_openvino
     from mmdet_dab.deploy.metadata import write_metadata
 
-    folder = FOLDER / case.name
-    onnx, xml = (folder / 'float32' / f'model{ending}' for ending in ('.onnx', '.xml'))
-    onnx.parent.mkdir(parents=True, exist_ok=True)
-    export(Request(load_config(case.config, {}), case.checkpoint or random_weights(folder, case), onnx))
+    shutil.rmtree(case.folder, ignore_errors=True)
+    onnx, xml = (case.folder / 'float32' / f'model{ending}' for ending in ('.onnx', '.xml'))
+    onnx.parent.mkdir(parents=True)
+    export(Request(load_config(case.config, {}), case.checkpoint or random_weights(case), onnx))
     onnx_to_openvino(onnx, xml, metadata_of(onnx))
-    half = copied(xml, folder / 'bfloat16')
+    half = copied(xml, case.folder / 'bfloat16')
     write_metadata(half, replace(metadata_of(half), precision='bfloat16'))
-    files = {'ONNX Runtime, float32': onnx, 'OpenVINO, float32': xml, 'OpenVINO, bfloat16': half}
-    for runtime, file in (('ONNX Runtime', onnx), ('OpenVINO', xml)):
-        small = in_int8(case, file, folder / 'int8', calibrate)
-        if small is not None:
-            files[f'{runtime}, int8'] = small
-    return files
+    for file in (onnx, xml):
+        write_int8(case, file, case.folder / 'int8', calibrate)
 
 
-def in_int8(case: Case, file: Path, folder: Path, calibrate: int) -> Path | None:
+def files_of(case: Case) -> dict[str, Path]:
+    """What was exported, by name of the form."""
+    runtimes = {'.onnx': 'ONNX Runtime', '.xml': 'OpenVINO'}
+    found = {}
+    for precision in ('float32', 'bfloat16', 'int8'):
+        for ending, runtime in runtimes.items():
+            file = case.folder / precision / f'model{ending}'
+            if file.is_file():
+                found[f'{runtime}, {precision}'] = file
+    if not found:
+        raise SystemExit(f'error: {case.folder} has no exported files: run the step `files` first')
+    return found
+
+
+def write_int8(case: Case, file: Path, folder: Path, calibrate: int) -> None:
     """The file in int8: the parts are chosen by AP if there are trained weights, else all of them;
-    None where int8 does not keep AP."""
+    none where int8 does not keep AP."""
     from mmdet_dab.config import load_config
     from mmdet_dab.deploy import int8
     from mmdet_dab.deploy.int8.quantizers import QUANTIZERS
@@ -179,12 +199,12 @@ def in_int8(case: Case, file: Path, folder: Path, calibrate: int) -> Path | None
             int8.quantize(load_config(case.config, {}), small, calibrate)
         except UserError as error:
             print(f'left out: {error}')
-            return None
-        return small
-    QUANTIZERS[file.suffix](file, small, INT8_PARTS, [inputs(case.size, seed) for seed in range(4)])
+            for part in parts_of(small):
+                part.unlink()
+        return
+    QUANTIZERS[file.suffix](file, small, EVERY, [inputs(case.size, seed) for seed in range(4)])
     rest = 'bfloat16' if file.suffix == '.xml' else 'float32'
     write_metadata(small, replace(metadata_of(file), precision=f'int8+{rest}'))
-    return small
 
 
 def metadata_of(file: Path) -> Any:
@@ -207,20 +227,20 @@ def parts_of(file: Path) -> list[Path]:
     return [file, file.with_suffix('.bin')] if file.suffix == '.xml' else [file]
 
 
-def random_weights(folder: Path, case: Case) -> Path:
+def random_weights(case: Case) -> Path:
     """A checkpoint of random weights."""
     from mmdet_dab.config import load_config
     from mmdet_dab.registry import DATASETS
 
     data = load_config(case.config, {}).test_dataloader.dataset
     classes = (data.get('metainfo') or {}).get('classes') or DATASETS.get(data.type).METAINFO['classes']
-    path = folder / 'random.pth'
+    path = case.folder / 'random.pth'
     torch.save(dict(state_dict=load(case).state_dict(), meta=dict(dataset_meta=dict(classes=classes))), path)
     return path
 
 
-def forms(case: Case, files: dict[str, Path], threads: int) -> list[Form]:
-    """Everything that is measured of a case."""
+def forms(case: Case, threads: int) -> list[Form]:
+    """The forms of the detector of a case, and mmdet's where it has the same."""
     operations = by_part(load(case), case.size)
     total = sum(operations.values())
     found = []
@@ -231,12 +251,12 @@ def forms(case: Case, files: dict[str, Path], threads: int) -> list[Form]:
     for title, dtype in (('ours, eager', None), ('ours, optimised', 'float32'), ('ours, optimised', 'bfloat16')):
         precision = dtype or 'float32'
         found.append(Form(title, precision, partial(predict, case, dtype), Counter({precision: total}), dtype=dtype))
-    for name, file in sorted(files.items()):
+    for name, file in files_of(case).items():
         runtime, precision = name.split(', ')
         mixed = Counter({precision: total})
         if precision == 'int8':
             metadata = metadata_of(file)
-            parts = set(metadata.int8_trials[-1].int8_parts if metadata.int8_trials else INT8_PARTS)
+            parts = set(metadata.int8_trials[-1].int8_parts if metadata.int8_trials else EVERY)
             small = sum(number for part, number in operations.items() if part in parts)
             mixed = Counter({'int8': small, metadata.precision.split('+')[-1]: total - small})
         found.append(Form(runtime, precision, partial(run_file, file, case.size, threads), mixed, file))
@@ -278,7 +298,7 @@ class RTDETRProgram(nn.Module):
 
 def predict_rt_detr(size: tuple[int, int]) -> Any:
     """Prediction by transformers."""
-    model, images = RTDETRProgram(), torch.from_numpy(inputs(size)['images'])
+    model, images = RTDETRProgram().eval(), torch.from_numpy(inputs(size)['images'])
 
     @torch.inference_mode()
     def step() -> None:
@@ -302,12 +322,13 @@ def peer_forms(threads: int, size: tuple[int, int] = (640, 640)) -> list[Form]:
     """RT-DETR at the size that it is deployed with."""
     from mmdet_dab.analysis.complexity import ProductCounter
 
-    program, images = RTDETRProgram(), torch.zeros(1, 3, *size)
+    program, images = RTDETRProgram().eval(), torch.zeros(1, 3, *size)
     with torch.no_grad(), ProductCounter(program) as counter:
         program(images)
     total = sum(counter.weights.values()) + sum(counter.attention.values())
     file = FOLDER / 'rt_detr.onnx'
     if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
         with torch.no_grad():
             torch.onnx.export(program, (images,), file, dynamo=True, external_data=False, verbose=False)
     title = f'RT-DETR R50 {size[0]}×{size[1]}'
@@ -434,26 +455,56 @@ def header(case: Case, base: str) -> tuple[str, ...]:
     )
 
 
-def measure(case: Case, args: argparse.Namespace) -> None:
-    """Everything of one case: files, times, AP, start-up; into the page and a file."""
-    found = forms(case, write_files(case, args.calibrate), args.threads)
-    peer = peer_forms(args.threads) if case.mmdets else []
-    before = rates(args.threads)
-    candidates = {form.name: form.candidate for form in (*found, *peer)}
-    results = side_by_side.measure(candidates, args.rounds * case.rounds, args.threads)
-    after = rates(args.threads)
-    rate = {name: max(before[name], after[name]) for name in before}
-    extra = dict(ap=precision_of(case, found), start={form.name: start_up(case, form, args.threads) for form in found})
-    rows = [row(form, result, results[0], extra, rate) for form, result in zip((*found, *peer), results, strict=True)]
-    said = ', '.join(f'{name} {value:.0f}' for name, value in rate.items())
+def all_forms(case: Case, threads: int) -> dict[str, Form]:
+    """Everything that is timed of a case, by name."""
+    found = [*forms(case, threads), *(peer_forms(threads) if case.mmdets else [])]
+    return {form.name: form for form in found}
+
+
+def time_forms(case: Case, rounds: int, threads: int) -> None:
+    """The step ``times``: matrix rates before and after the rounds, too."""
+    before = rates(threads)
+    candidates = {name: form.candidate for name, form in all_forms(case, threads).items()}
+    results = side_by_side.measure(candidates, rounds, threads)
+    after = rates(threads)
     about = (
-        f'{side_by_side.machine(args.threads)}, onnxruntime {side_by_side.installed("onnxruntime")}, openvino '
-        f'{side_by_side.installed("openvino")}, nncf {side_by_side.installed("nncf")}. Matrix products in G operations '
-        f'a second: {said}. {args.rounds * case.rounds} rounds; load {os.getloadavg()[0]:.1f}.'
+        f'{side_by_side.machine(threads)}, onnxruntime {side_by_side.installed("onnxruntime")}, openvino '
+        f'{side_by_side.installed("openvino")}, nncf {side_by_side.installed("nncf")}; {rounds} rounds, load '
+        f'{os.getloadavg()[0]:.1f}'
     )
-    text = f'{side_by_side.table(header(case, found[0].runtime), rows)}\n\n{about}'
-    data = {'about': about, 'rates': rate, **extra, 'times': [vars(each) for each in results]}
-    side_by_side.keep(case.name, text, data, args.publish)
+    best = {name: max(before[name], after[name]) for name in before}
+    case.keep('times', dict(about=about, rates=best, results=[vars(result) for result in results]))
+
+
+def make_table(case: Case, args: argparse.Namespace) -> None:
+    """The step ``table``: into the page and a file."""
+    times = case.kept('times')
+    if not times:
+        raise SystemExit(f'error: {case.folder} has no times: run the step `times` first')
+    found = all_forms(case, args.threads)
+    extra, results = dict(ap=case.kept('ap'), start=case.kept('starts')), times['results']
+    results = [Measurement(**result) for result in results]
+    rows = [row(found[result.name], result, results[0], extra, times['rates']) for result in results]
+    said = ', '.join(f'{name} {value:.0f}' for name, value in times['rates'].items())
+    about = f'{times["about"]}. Matrix products in G operations a second: {said}.'
+    text = f'{side_by_side.table(header(case, found[results[0].name].runtime), rows)}\n\n{about}'
+    side_by_side.keep(case.name, text, {**times, **extra}, args.publish)
+
+
+def measure(case: Case, args: argparse.Namespace) -> None:
+    """The steps that are asked for."""
+    for step in (step for step in STEPS if step in args.steps):
+        if step == 'files':
+            write_files(case, args.calibrate)
+        elif step == 'ap':
+            case.keep(step, precision_of(case, forms(case, args.threads)))
+        elif step == 'times':
+            time_forms(case, args.rounds * case.rounds, args.threads)
+        elif step == 'starts':
+            seconds = {form.name: start_up(case, form, args.threads) for form in forms(case, args.threads)}
+            case.keep(step, {name: value for name, value in seconds.items() if value is not None})
+        else:
+            make_table(case, args)
 
 
 def cases(args: argparse.Namespace) -> list[Case]:
@@ -478,8 +529,17 @@ def main() -> None:
         help='the small model, of images of 256×192; its AP if there is a checkpoint',
     )
     parser.add_argument('--calibrate', type=int, default=200, help='images that int8 is calibrated on')
+    parser.add_argument(
+        '--steps',
+        nargs='+',
+        choices=STEPS,
+        default=STEPS,
+        help='run these steps only; `times` and `starts` need a machine without other work',
+    )
     side_by_side.add_arguments(parser, rounds=5)
     args = parser.parse_args()
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # in the processes that are timed
+    MMLogger.get_current_instance().setLevel('WARNING')
     if len(args.small) > 2:
         parser.error(f'--small: a config and at most one checkpoint, but got {" ".join(args.small)}')
     for case in cases(args):

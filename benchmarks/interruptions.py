@@ -415,8 +415,30 @@ def campaign(variant: Variant, kills: int, folder: Path, draw: random.Random) ->
     raise AssertionError
 
 
-def report(kills: Sequence[Kill], wrong: Sequence[str], runs: int) -> None:
+@dataclass(frozen=True)
+class Result:
+    """What became of a variant: the kills, and keys that differ, in so many training runs."""
+
+    variant: str
+    seed: int
+    training_runs: int
+    differences: Sequence[str]
+    kills: Sequence[Kill]
+
+
+def save(result: Result) -> None:
+    """Put a variant's result in the place of its last one, among those of the others."""
+    stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    stored[result.variant] = {name: value for name, value in asdict(result).items() if name != 'variant'}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(stored, indent=1) + '\n')
+
+
+def report(results: Sequence[Result]) -> None:
     """Print what was done and what came out."""
+    kills = [entry for result in results for entry in result.kills]
+    wrong = [key for result in results for key in result.differences]
+    runs = sum(result.training_runs for result in results)
     print(f'{len(kills)} kills in {runs} training runs: {len(wrong)} differences')
     for title, part in (('how', 'how'), ('at', 'stage'), ('in', 'variant')):
         counts = Counter(getattr(entry, part) for entry in kills)
@@ -440,22 +462,20 @@ def main() -> None:
     variants = [variant for variant in VARIANTS if args.only is None or variant.name in args.only]
     folder = args.folder or Path(tempfile.mkdtemp(prefix='interruptions-'))
     folder.mkdir(parents=True, exist_ok=True)
-    draw = random.Random(args.seed)
-    kills: list[Kill] = []
-    wrong: list[str] = []
-    runs = 0
+    results = []
     began = time.monotonic()
     for number, variant in enumerate(variants):
         share = args.kills // len(variants) + (number < args.kills % len(variants))
-        new, differing, count = campaign(variant, share, folder, draw)
-        print(f'{variant.name}: {len(new)} kills, {len(differing)} differences', flush=True)
-        kills, wrong, runs = kills + new, wrong + differing, runs + count
-    report(kills, wrong, runs)
+        # Moments of its own: one variant after another, or by itself, is the same campaign.
+        draw = random.Random(f'{args.seed} {variant.name}')
+        kills, wrong, runs = campaign(variant, share, folder, draw)
+        print(f'{variant.name}: {len(kills)} kills, {len(wrong)} differences', flush=True)
+        results.append(Result(variant.name, args.seed, runs, wrong, kills))
+        if args.save:
+            save(results[-1])
+    report(results)
     print(f'{time.monotonic() - began:.0f} s')
-    if args.save:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        content = {'kills': [asdict(entry) for entry in kills], 'training_runs': runs, 'differences': wrong}
-        RESULTS.write_text(json.dumps(content, indent=1) + '\n')
+    wrong = [key for result in results for key in result.differences]
     if not args.folder and not wrong:
         shutil.rmtree(folder)
     sys.exit(bool(wrong))

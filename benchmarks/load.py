@@ -47,6 +47,18 @@ WARM_UP = 0.2
 #: Growth of memory that is allowed after it.
 ALLOWED = 0.02
 SAMPLES = 200
+#: Files that a case of ``sizes`` may have open at a time.
+OPEN_FILES = 256
+#: A small detector takes minutes for what a large one takes hours for: it is the same code.
+SMALL = {
+    'model.embed_dims': 32,
+    'model.num_heads': 4,
+    'model.hidden_dims': 64,
+    'model.decoder.num_layers': 2,
+    'model.backbone.base_channels': 8,
+    'model.backbone.stem_channels': 8,
+    'model.neck.in_channels': [16],
+}
 
 
 @dataclass(frozen=True)
@@ -127,11 +139,7 @@ def train(rank: int, processes: int, steps: int, port: int, folder: Path) -> Non
     every = max(steps // 10, 1)
     config.train_cfg = dict(type='mmdet_dab.ResumableIterLoop', max_iters=steps, val_interval=every)
     config.train_dataloader.batch_size = 2 // processes
-    # What is small takes minutes: it is the same code, and sizes vary all the same.
-    config.model.update(embed_dims=32, num_heads=4, hidden_dims=64)
-    config.model.decoder.num_layers = 2
-    config.model.backbone.update(base_channels=8, stem_channels=8)
-    config.model.neck.in_channels = [16]
+    config.merge_from_dict(SMALL)
     config.default_hooks.checkpoint.interval = every
     config.custom_hooks = [
         *(hook for hook in config.custom_hooks if 'StageHook' not in hook['type']),
@@ -274,7 +282,10 @@ def draw_images(folder: Path, number: int) -> Path:
     images.mkdir()
     draw = np.random.default_rng(0)
     for index in range(number):
-        cv2.imwrite(str(images / f'{index:06}.png'), draw.integers(0, 256, size=(24, 32, 3), dtype=np.uint8))
+        # Not noise: writing it would take most of the time.
+        image = np.empty((24, 32, 3), np.uint8)
+        image[:], image[6:18, 8:20] = draw.integers(0, 256, size=(2, 3), dtype=np.uint8)
+        cv2.imwrite(str(images / f'{index:06}.png'), image)
     return images
 
 
@@ -331,12 +342,14 @@ def many_images_new_data(folder: Path, number: int) -> Callable[[], object]:
 
 
 def many_images_infer(folder: Path, number: int) -> Callable[[], object]:
-    """Images in a folder, of which boxes are drawn."""
+    """Images in a folder; boxes above 0.5 are drawn, which random weights have few of."""
     images = draw_images(folder, number)
-    model = build(str(ROOT / CONFIG))
+    model = build(load_config(str(ROOT / CONFIG), SMALL))
     weights = folder / 'weights.pth'
     torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(model.dataset_meta))), weights)
-    return command('infer', images, ROOT / CONFIG, weights, folder=folder)
+    small = [f'{key}={value}' for key, value in SMALL.items()]
+    options = ('--batch-size', 16, '--score-thr', 0.5, '--cfg-options', *small)
+    return command('infer', images, ROOT / CONFIG, weights, *options, folder=folder)
 
 
 def lines_of_yolo(folder: Path, number: int) -> Callable[[], object]:
@@ -448,14 +461,16 @@ CASES = [
 
 
 def measure(case: Case, number: int, folder: Path) -> dict[str, Any]:
-    """Time and memory of a case, in a process of its own."""
+    """Time, memory and files that stay open of a case, in a process of its own."""
     at = folder / f'{case.prepare.__name__}_{number}'
     at.mkdir(parents=True)
     file = at / 'measured.json'
 
     def work() -> int:
         timed = case.prepare(at, number)
-        before = look(0).megabytes
+        # What keeps a file of each image open, if only until the end, meets this limit.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        before = look(0)
         began, cpu = time.monotonic(), time.process_time()
         code = int(timed() or 0)  # type: ignore[call-overload]
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
@@ -468,9 +483,10 @@ def measure(case: Case, number: int, folder: Path) -> dict[str, Any]:
                 number=number,
                 seconds=round(seconds, 2),
                 cpu_seconds=round(cpu, 2),
-                before_mb=round(before),
+                before_mb=round(before.megabytes),
                 peak_mb=round(peak),
                 largest_file_mb=round(largest, 1),
+                more_files=look(1).files - before.files,
             ),
         )
         return code

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MMLogger
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'work_dirs' / 'benchmarks'
@@ -85,7 +86,8 @@ def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, devi
         process = context.Process(target=_work, args=(theirs, candidate, threads, device), daemon=True)
         process.start()
         workers[name] = (process, ours)
-        _receive(ours, name)
+    for name, (_, pipe) in workers.items():
+        _receive(pipe, name)
     results = {name: Measurement(name) for name in workers}
     for number in range(rounds + 1):
         for name, (_, pipe) in workers.items():
@@ -116,6 +118,7 @@ def _receive(pipe: Connection, name: str) -> Any:
 def _work(pipe: Connection, candidate: Candidate, threads: int, device: str) -> None:
     """The life of one candidate's process."""
     try:
+        MMLogger.get_current_instance().setLevel('WARNING')  # not the list of all weights
         torch.set_num_threads(threads)
         logging.disable(logging.INFO)  # mmengine lists every weight that it initialises
         step, outcome = candidate()

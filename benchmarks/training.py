@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,15 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import mmdet_dab  # noqa: F401  makes mmdet importable without a compiled mmcv
-from benchmarks import side_by_side
+from benchmarks import (
+    instruments,  # noqa: F401  registers what studies name
+    side_by_side,
+)
+from benchmarks.starts import with_parts
 from mmdet_dab import cli
 from mmdet_dab.config import load_config
+from mmdet_dab.data.recipe import average_over, warm_up_of
+from mmdet_dab.data.trial import measure_config
 from mmdet_dab.errors import UserError
 from mmdet_dab.launch import build_runner
 
@@ -44,8 +51,8 @@ WORK = ROOT / 'work_dirs' / 'studies'
 
 
 class Study:
-    """A study: ``page``, ``seeds``, ``runs`` (label -> config, options, threads) and ``options``
-    for all runs.
+    """A study: ``page``, ``seeds``, ``runs`` (label -> config, options, threads, parts) and
+    ``options`` for all runs; ``minutes`` of CPU time where runs have equal time instead of steps.
 
     Args:
         name: of its file in ``benchmarks/studies``, without ``.py``.
@@ -64,12 +71,14 @@ class Study:
         self.seeds: list[int] = settings.seeds
         self.options: dict[str, Any] = settings.get('options', {})
         self.about: str = settings.about
+        self.minutes: float | None = settings.get('minutes')
 
     def config(self, run: str, seed: int) -> Config:
         """The config of a run, without drawing and checkpoints."""
         chosen = self.runs[run]
-        options = {**self.options, **chosen.get('options', {}), 'randomness.seed': seed}
-        cfg = load_config(str(ROOT / chosen['config']), options)
+        # A copy: what is merged into a config loses its `_delete_`.
+        options = deepcopy({**self.options, **chosen.get('options', {}), 'randomness.seed': seed})
+        cfg = with_parts(load_config(str(ROOT / chosen['config']), options), chosen.get('parts', ()))
         cfg.work_dir = str(self.work(run, seed))
         cfg.default_hooks.visualization.draw = False
         if not chosen.get('keep_checkpoint'):
@@ -145,7 +154,10 @@ def train(study: Study, run: str, seed: int) -> None:
     """Train one run in this process, and keep its curve in the results of the study."""
     threads = study.runs[run].get('threads', 1)
     torch.set_num_threads(threads)
-    runner = build_runner(study.config(run, seed), 'none')
+    cfg = study.config(run, seed)
+    if study.minutes is not None:
+        fit(cfg, study.minutes)
+    runner = build_runner(cfg, 'none')
     curve = CurveHook(threads)
     runner.register_hook(curve)
     runner.train()
@@ -153,6 +165,25 @@ def train(study: Study, run: str, seed: int) -> None:
     path = study.file(run, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + '\n')
+
+
+def fit(cfg: Config, minutes: float) -> None:
+    """Give a training run as many steps as fit into minutes of CPU time, and all that follows from
+    their number: warm-up, cosine, average of the weights, a validation at half time.
+
+    Args:
+        cfg: of a recipe in ``configs/_base_/recipes``.
+        minutes: of training; validation is not counted.
+    """
+    step = measure_config(cfg, time.process_time).step
+    steps = int(60 * minutes / step)
+    cfg.train_cfg = dict(type='ResumableIterLoop', max_iters=steps, val_interval=max(1, -(-steps // 2)))
+    cosine = dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps, eta_min_ratio=0.01)
+    cfg.param_scheduler = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=warm_up_of(steps)), cosine]
+    cfg.log_processor.by_epoch = False
+    cfg.default_hooks.logger.log_metric_by_epoch = False
+    cfg.default_hooks.checkpoint.by_epoch = False
+    cfg.default_hooks.ema.momentum = average_over(steps)
 
 
 def train_missing(study: Study, names: Sequence[str], seeds: Sequence[int]) -> None:

@@ -274,7 +274,9 @@ def build(config: str | Path | Config, weights: str | Path | None = None, device
         except CheckpointError as error:
             raise CheckpointError(f'checkpoint {weights}: {error}') from error
     read_arrays_or_files(cfg)
-    model.cfg = cfg
+    from mmdet_dab.unshared_config import unshared
+
+    model.cfg = unshared(cfg)
     return model.to(device)
 
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from mmdet.apis import DetInferencer
 from mmdet.visualization import get_palette
@@ -18,8 +19,11 @@ from mmengine.structures import InstanceData
 
 from mmdet_dab.checkpoints import match_weights
 from mmdet_dab.config import class_names, class_rows
+from mmdet_dab.data.checks.damaged import NO_SIZE
 from mmdet_dab.deploy.detections import Detections
+from mmdet_dab.deploy.preprocessing import as_image
 from mmdet_dab.engine.trust import named
+from mmdet_dab.errors import DataError, listed
 
 #: What mmengine and mmdet warn of where nothing is wrong.
 HARMLESS = (
@@ -60,18 +64,23 @@ class FileInferencer(DetInferencer):
         """Detect in images as one batch.
 
         Args:
-            images: (H, W, 3) uint8 BGR.
+            images: (H, W, 3) uint8 BGR, or (H, W) grey.
             threshold: score from which on a prediction is kept; None: all.
 
         Returns:
             boxes in pixels of each image, best first.
+
+        Raises:
+            DataError: an image is no such array, or too narrow for the size that it is resized to.
         """
+        arrays = [as_image(image) for image in images]
         with quiet():
-            samples = [
-                sample
-                for _, data in self.preprocess(list(images), batch_size=len(images))
-                for sample in self.forward(data)
-            ]
+            try:
+                batches = list(self.preprocess(arrays, batch_size=len(arrays)))
+            except cv2.error as error:
+                sizes = listed(f'{array.shape[1]} × {array.shape[0]}' for array in arrays)
+                raise DataError(f'{sizes} pixels {NO_SIZE}') from error
+            samples = [sample for _, data in batches for sample in self.forward(data)]
         return [self._detections(sample.pred_instances).above(threshold or 0) for sample in samples]
 
     def _detections(self, found: InstanceData) -> Detections:

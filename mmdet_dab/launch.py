@@ -25,7 +25,7 @@ from mmdet_dab.console import rank
 from mmdet_dab.engine.files import latest_checkpoint as find_latest
 from mmdet_dab.engine.lock import work_dir_lock
 from mmdet_dab.errors import ConfigError, UserError
-from mmdet_dab.hooks import ProcessWatchHook, ResumeHook
+from mmdet_dab.hooks import FineTuningHook, ProcessWatchHook, ResumeHook
 from mmdet_dab.slurm import as_torchrun
 
 #: How log records begin that fill hundreds of lines, or that warn of nothing: they stay in the log
@@ -161,10 +161,11 @@ def build_runner(cfg: Config, launcher: str = 'none') -> Runner:
         raise
     except Exception as error:  # a part may be anybody's
         raise cannot_be_built(cfg, error) from error
-    if not any(isinstance(hook, ResumeHook) for hook in runner.hooks):
-        # Configs that are not ours: what a checkpoint names is not run and not deleted there
-        # either.
-        runner.register_hook(ResumeHook())
+    # Configs that are not ours, or have a list of hooks of their own: there, too, nothing that a
+    # checkpoint names is run or deleted, and weights of another model are not taken.
+    for hook in (ResumeHook, FineTuningHook):
+        if not any(isinstance(known, hook) for known in runner.hooks):
+            runner.register_hook(hook())
     return runner
 
 

@@ -118,11 +118,11 @@ def check_file(path: str) -> None:
 def check_checkpoint(path: str) -> None:
     """Refuse a checkpoint that cannot be loaded, or must not be; one on the hub is fetched into the
     cache."""
-    from mmdet_dab.checkpoints.hub import is_address, resolve_weights
+    from mmdet_dab.checkpoints.hub import is_address, look_at
     from mmdet_dab.checkpoints.local import load_local
 
     if is_address(path):
-        resolve_weights(path)
+        look_at(path)
     elif '://' not in path:
         load_local(path)
 

@@ -6,6 +6,7 @@ hub; the figures that the authors report stand in ``configs/metafile.yml``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mmdet_dab.errors import CheckpointError, listed, nearest
@@ -36,15 +37,20 @@ RELEASED = {
 }
 
 
-def find_released(name: str) -> Released:
+def find_released(name: str, besides: Sequence[str] = ()) -> Released:
     """Look a name up.
+
+    Args:
+        name: of a detector, or of its config.
+        besides: what else could have been meant where it is asked for.
 
     Raises:
         CheckpointError: no released detector has it; the message lists the nearest, or all.
     """
     found = RELEASED.get(name) or RELEASED.get(name.removesuffix('.py').removesuffix('_50e'))
     if found is None:
-        near = nearest(name, RELEASED)
-        proposals = f'Did you mean {listed(near)}?' if near else f'There are {listed(RELEASED)}.'
+        choices = [*besides, *RELEASED]
+        near = nearest(name, choices)
+        proposals = f'Did you mean {listed(near)}?' if near else f'There are {listed(choices)}.'
         raise CheckpointError(f'{name}: no released detector has this name. {proposals}')
     return found

@@ -96,6 +96,7 @@ PARAMETERS = {
     'mix/road_coco/6_modulation_r50_50e.py': 43_721_810,
     'mix/road_coco/7_temperature_r50_50e.py': 43_721_810,
     'mix/road_coco/8_denoising_r50_50e.py': 43_742_290,
+    'mix/two_stage_dn_dab_deformable_detr_r50_50e.py': 47_680_908,
     'shapes/dab_detr_shapes_30min.py': 750_349,
     'shapes/dab_detr_shapes_5min.py': 750_349,
     'shapes/demo.py': 750_733,

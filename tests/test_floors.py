@@ -19,7 +19,7 @@ from tests.helpers.paths import ROOT
 FLOORS = (
     ('errors', 'version'),
     ('compat', 'config_files', 'console', 'media_files', 'overrides', 'regular_files', 'released', 'slurm'),
-    ('mmengine_configs', 'registry', 'torchrun'),
+    ('mmengine_configs', 'registry', 'torchrun', 'unshared_config'),
     ('arrangements', 'models'),
     ('datasets', 'engine', 'interop'),
     ('checkpoints', 'optimize'),

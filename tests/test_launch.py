@@ -6,12 +6,15 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
 from mmdet_dab import launch
 from mmdet_dab.commands import train
+from mmdet_dab.errors import CheckpointError
 from tests.helpers import training
+from tests.helpers.interrupted import interrupted_config
 
 
 def test_work_dir_comes_from_the_command_line_then_the_config_then_its_name(tmp_path: Path):
@@ -55,3 +58,15 @@ def test_runs_of_one_process_log_to_their_own_folders(tmp_path: Path):
         runner.visualizer.add_scalar('loss', 1.0)
         assert list((tmp_path / name).glob('work/*/vis_data/scalars.json'))
     assert Visualizer.get_current_instance() is runners[-1].visualizer
+
+
+def test_a_list_of_hooks_in_the_config_leaves_out_no_guard(tmp_path: Path):
+    """``custom_hooks`` of a config replaces the list of its base."""
+    config = interrupted_config(tmp_path, work_dir=str(tmp_path / 'work'))
+    config.custom_hooks, config.default_hooks.resume = [], None
+    config.train_cfg = config.train_dataloader = config.optim_wrapper = config.param_scheduler = None
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    torch.save({'state_dict': {'other.weight': torch.zeros(3)}}, tmp_path / 'other.pth')
+    config.load_from = str(tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=r'other\.pth'):
+        training.build(config).test()

@@ -11,6 +11,8 @@ import pytest
 
 from benchmarks import load
 from benchmarks.load import Sample, forked, growth_of, look, more_files
+from mmdet_dab.deploy.results import JsonFiles
+from mmdet_dab.media_files import find_media
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -30,9 +32,17 @@ def calls(work: Callable[[], object]) -> int:
     return count
 
 
+def names_of_results(folder: Path, number: int) -> Callable[[], object]:
+    """What ``infer`` does with the names of many images, before and after it detects."""
+    for index in range(number):
+        (folder / f'{index}.png').touch()
+    return lambda: JsonFiles(folder / 'preds', [file.name for file in find_media([folder], folder / 'out')])
+
+
 @pytest.mark.parametrize(
     ('prepare', 'number'),
     [
+        (names_of_results, 200),
         (load.many_annotations, 400),
         (load.lines_of_yolo, 400),
         (load.lines_of_voc, 1600),

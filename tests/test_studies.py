@@ -5,12 +5,15 @@ import os
 import re
 
 import pytest
+import torch
 from matplotlib import pyplot
 from mmdet.registry import TRANSFORMS
 
 from benchmarks import training
 from benchmarks.training import Study, at, machines, same_steps, slug, spread, table, take
+from mmdet_dab.data.trial import Speed
 from mmdet_dab.errors import UserError
+from mmdet_dab.models import ImageTokens
 from mmdet_dab.registry import MODELS
 
 STUDIES = sorted(path.stem for path in training.STUDIES.glob('*.py'))
@@ -77,6 +80,47 @@ def test_a_run_leaves_its_curve(study):
     first, last = (point['seconds'] for point in result['curve'])
     assert 0 < first < last
     assert list(study.missing(['one'], [0, 1])) == [('one', 1)]
+
+
+def test_equal_minutes_become_steps(monkeypatch):
+    """A minute of steps of 0.4 s, and what follows from their number."""
+    monkeypatch.setattr(training, 'measure_config', lambda cfg, clock: Speed(0.4, 3.0))
+    cfg = Study('starts_cells').config('ImageNet', 0)
+    training.fit(cfg, 1)
+    assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (150, 75)
+    warm_up, cosine = cfg.param_scheduler
+    assert (warm_up.end, cosine.end) == (15, 150)
+    assert cfg.default_hooks.ema.momentum == 0.04
+
+
+def test_parts_stand_in_the_model_or_around_what_was_there():
+    model = Study('starts_cards').config('ImageNet, all of these', 0).model
+    groups = model.query_generator.generator
+    assert (groups.type, groups.generator.type) == ('GroupQueryGenerator', 'AnchorQueryGenerator')
+    assert groups.generator.num_queries == 20
+    matcher = model.bbox_head.matcher
+    assert (matcher.type, matcher.matcher.type) == ('RepeatedMatcher', 'HungarianMatcher')
+    decoder = model.decoder
+    assert decoder.first_layer.cross_attention.reach is None
+    assert decoder.layer.cross_attention.type == 'AnchorMaskedCrossAttention'
+    assert decoder.layer.cross_attention.init_cfg.type == 'DirectedAttention'
+
+
+def test_instruments_by_hand():
+    """A size that is told can be cancelled, and boxes measured from centres do not have it."""
+    model = Study('why_boxes_shapes').config('4, boxes measured from centres alone', 0).model
+    head = MODELS.build(dict(model.bbox_head, num_classes=2, embed_dims=8))
+    head.init_weights()
+    states, references = torch.zeros(1, 1, 2, 8), torch.tensor([[[[0.3, 0.4, 0.1, 0.2], [0.6, 0.7, 0.8, 0.9]]]])
+    with torch.no_grad():
+        boxes = head._answers(states, references, range(1))[1]
+    assert boxes[..., :2].flatten().tolist() == pytest.approx([0.3, 0.4, 0.6, 0.7], abs=1e-5)
+    assert torch.equal(boxes[..., 0, 2:], boxes[..., 1, 2:])
+    told = Study('why_boxes_shapes').config('4, content told its anchor', 0).model.query_generator
+    generator = MODELS.build(dict(told, embed_dims=8, anchor_dims=4))
+    queries = generator(ImageTokens(torch.zeros(1, 3, 8), torch.zeros(1, 3, 8), None, ((1, 3),), torch.ones(1, 1, 2)))
+    expected = generator.told(torch.cat((generator.centers, generator.sizes), 1))
+    torch.testing.assert_close(queries.content[0], expected, atol=1e-4, rtol=0)
 
 
 def test_missing_runs_come_seed_by_seed(study):

@@ -32,6 +32,10 @@ PICKLES = ('pytorch_model.bin', 'model.pth', 'model.pt')
 SETTINGS = 'config.json'
 
 
+class UnreachableError(CheckpointError):
+    """The hub cannot be asked, and the cache has not what is wanted."""
+
+
 class HubWeights(NamedTuple):
     """What a repository holds, in our layout.
 
@@ -102,12 +106,24 @@ def resolve_weights(source: str) -> HubWeights:
     return HubWeights(dict(meta=meta, state_dict=conversion.state), config, classes)
 
 
+#: Weights that were looked at and not loaded yet, by address.
+_looked_at: dict[str, HubWeights] = {}
+
+
+def look_at(source: str) -> HubWeights:
+    """As :func:`resolve_weights`, for a check before the weights are loaded: they are kept until
+    :func:`load_from_hub` takes them, so that they are converted once."""
+    if source not in _looked_at:
+        _looked_at[source] = resolve_weights(source)
+    return _looked_at[source]
+
+
 @CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
 def load_from_hub(filename: str, map_location: Any = None) -> dict[str, Any]:
     """mmengine's loader for such addresses; tensors come on the CPU, from where the Runner copies
     them.
     """
-    return resolve_weights(filename).checkpoint
+    return (_looked_at.pop(filename, None) or resolve_weights(filename)).checkpoint
 
 
 def _fetch_weights(address: Address) -> Path:
@@ -116,7 +132,8 @@ def _fetch_weights(address: Address) -> Path:
     try:
         return _fetch(address, WEIGHTS)
     except CheckpointError as error:
-        pickle = next((name for name in PICKLES if _has(address, name)), None)
+        ask = not isinstance(error, UnreachableError)  # it would be asked again and again, for half a minute
+        pickle = next((name for name in PICKLES if _has(address, name, ask)), None)
         if pickle is None:
             raise
         raise CheckpointError(
@@ -140,26 +157,29 @@ def _fetch(address: Address, name: str) -> Path:
             'hf auth login'
         ) from error
     except hub.errors.LocalEntryNotFoundError as error:
-        raise CheckpointError(
+        raise UnreachableError(
             f'{address.text}: {name} is not in the cache of the hub ({hub.constants.HF_HUB_CACHE}), and the hub cannot '
-            'be reached: connect to the network (and unset HF_HUB_OFFLINE), or copy the cache of another machine there'
+            'be reached: connect to the network (and unset HF_HUB_OFFLINE), copy the cache of another machine there, '
+            'or name a file or another start'
         ) from error
     except hub.errors.EntryNotFoundError as error:
         raise CheckpointError(f'{address.text}: the repository has no {name}') from error
-    except OSError as error:  # network errors of whatever client the hub uses
-        raise CheckpointError(f'{address.text}: {name} cannot be downloaded: {error}') from error
+    except Exception as error:  # of whatever client the hub uses: those of httpx are no OSErrors
+        raise UnreachableError(
+            f'{address.text}: {name} cannot be downloaded: {error}. Try again, or name a file or another start'
+        ) from error
 
 
-def _has(address: Address, name: str) -> bool:
-    """Whether the repository has the file, by its cache or by asking the hub; nothing is
-    downloaded.
+def _has(address: Address, name: str, ask: bool) -> bool:
+    """Whether the repository has the file, by its cache or by asking the hub, if it is to be asked;
+    nothing is downloaded.
     """
     hub = _hub(address)
     if isinstance(hub.try_to_load_from_cache(address.repo, name, revision=address.revision), str):
         return True
     try:
-        return hub.file_exists(address.repo, name, revision=address.revision)
-    except OSError:  # offline
+        return ask and hub.file_exists(address.repo, name, revision=address.revision)
+    except Exception:  # the hub went away, in the words of whatever client it uses
         return False
 
 

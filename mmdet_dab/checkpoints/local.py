@@ -16,7 +16,9 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_dab.checkpoints.loading import read_checkpoint, read_safetensors
 from mmdet_dab.checkpoints.names import check_names
-from mmdet_dab.errors import CheckpointError, shown
+from mmdet_dab.checkpoints.unwrap import stored_weights
+from mmdet_dab.engine.values import value_problem
+from mmdet_dab.errors import CheckpointError, listed, shown
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
@@ -28,7 +30,8 @@ def load_local(filename: str, map_location: Any = None) -> Any:
         map_location: device of the tensors, as for ``torch.load``.
 
     Raises:
-        CheckpointError: see :func:`mmdet_dab.checkpoints.read_checkpoint`.
+        CheckpointError: see :func:`mmdet_dab.checkpoints.read_checkpoint`; or there are no weights,
+            or some that are not finite numbers.
     """
     path = Path(os.path.expanduser(filename))
     if path.suffix == '.safetensors':
@@ -37,4 +40,10 @@ def load_local(filename: str, map_location: Any = None) -> Any:
     if not isinstance(content, Mapping) or not all(type(key) is str for key in content):
         raise CheckpointError(f'checkpoint {path} holds {shown(content)}, not tensors by name')
     check_names(path, content)
+    weights = stored_weights({key: content[key] for key in content if key != 'meta'})
+    if weights is None:
+        raise CheckpointError(f'checkpoint {path} holds no tensors by name (its keys: {listed(content) or "none"})')
+    for name, tensor in weights[0].items():
+        if problem := value_problem(tensor):
+            raise CheckpointError(f'checkpoint {path} is damaged: {name} {problem}. Take another one')
     return content

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--int8', action='store_true', help='8-bit integers where they keep 99.5 %% of AP')
     parser.add_argument(
-        '--calibrate', type=int, default=200, metavar='N', help='training images that int8 is calibrated on'
+        '--calibrate', type=int, metavar='N', help='training images that int8 is calibrated on (default: 200)'
     )
     parser.add_argument('--threshold', type=float, default=0.3, help='score that the runtime shows (default: 0.3)')
     parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
@@ -46,8 +46,11 @@ def run(args: argparse.Namespace) -> None:
     check_file(args.checkpoint, 'checkpoint', CheckpointError)
     if args.out.exists() and not args.overwrite:
         raise UserError(f'--out {args.out} exists: name another file, or --overwrite.')
-    if args.int8 and args.calibrate < 1:
-        raise UserError(f'--calibrate {args.calibrate}: int8 needs at least one image.')
+    if args.calibrate is not None and not args.int8:
+        raise UserError(f'--calibrate {args.calibrate}: only int8 is calibrated. Add --int8, or leave it out.')
+    calibrate = 200 if args.calibrate is None else args.calibrate
+    if calibrate < 1:
+        raise UserError(f'--calibrate {calibrate}: int8 needs at least one image.')
     if args.int8 and args.precision != 'float32':
         raise UserError(f'--precision {args.precision}: leave it out, --int8 chooses the precision of the rest.')
     from mmdet_dab.deploy.request import check_target
@@ -65,5 +68,5 @@ def run(args: argparse.Namespace) -> None:
         int8.check(args.out)
     export(Request(cfg, args.checkpoint, args.out, args.input, args.precision, args.threshold), say)
     if args.int8:
-        int8.quantize(cfg, args.out, args.calibrate, say)
+        int8.quantize(cfg, args.out, calibrate, say)
     print(f'wrote {args.out}. Next: mmdet-dab run {args.out} IMAGES --out outputs')

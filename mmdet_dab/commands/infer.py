@@ -95,9 +95,9 @@ def _detector(args: argparse.Namespace) -> tuple[list[str], str, str]:
     if not args.model.startswith('hf://'):
         return args.images, *find_released(args.model)
     say('loading PyTorch …')
-    from mmdet_dab.checkpoints import resolve_weights
+    from mmdet_dab.checkpoints.hub import look_at
 
-    config = resolve_weights(args.model).config
+    config = look_at(args.model).config
     if config is None:
         raise CheckpointError(
             f'{args.model}: these weights are of none of our configs. Write one, and give it in the place of CONFIG, '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmdet_dab.checkpoints import config_name, read_source, recognise
 from mmdet_dab.checkpoints.class_rows import class_tensors
 from mmdet_dab.checkpoints.known_layouts import OURS
 from mmdet_dab.config import build_detector
+from mmdet_dab.engine.trust import named
 from mmdet_dab.errors import CheckpointError, DataError, listed
 from mmdet_dab.models.imagenet_wheel import wheel_file
 from mmdet_dab.models.layers import current_names
@@ -90,9 +92,11 @@ def choose(start: str, configs: Path, classes: Sequence[str]) -> BaseModel:
         return from_scratch(configs)
     if start == 'imagenet':
         return from_imagenet(configs)
+    if re.fullmatch(r'[\w.-]+/[\w.-]+', start) and not Path(start).suffix and not Path(start).exists():
+        raise CheckpointError(f'{start}: there is no such file. A repository on the hub is named hf://{start}')
     if '://' in start or '/' in start or Path(start).suffix or Path(start).exists():
         return from_checkpoint(start, configs, classes)
-    return from_checkpoint(find_released(start).address, configs, classes)
+    return from_checkpoint(find_released(start, STARTS).address, configs, classes)
 
 
 def _strongest(configs: Path, classes: Sequence[str]) -> BaseModel:
@@ -149,7 +153,8 @@ def from_checkpoint(path: str | Path, configs: Path, classes: Sequence[str]) -> 
     source = path if isinstance(path, str) and '://' in path else Path(path).as_posix()
     checkpoint = read_source(source)
     state, meta = checkpoint['state_dict'], checkpoint.get('meta') or {}
-    layout = recognise(state)
+    with named(path):
+        layout = recognise(state)
     if layout is not OURS:
         raise DataError(
             f'checkpoint {path}: it is in the layout of {layout.source}. Bring it in with '
@@ -158,8 +163,8 @@ def from_checkpoint(path: str | Path, configs: Path, classes: Sequence[str]) -> 
     anchors = [name for name in ('query_generator.sizes', 'query_generator.generator.sizes') if name in state]
     if not anchors:
         raise DataError(f'checkpoint {path}: it has no anchor boxes of its own. Give that of a DAB-DETR.')
-    named = (meta.get('converted_from') or {}).get('config'), config_name(state), 'dab_detr_r50_50e.py'
-    tried: list[tuple[str, ...]] = [(name,) for name in dict.fromkeys(named) if name and (configs / name).is_file()]
+    likely = (meta.get('converted_from') or {}).get('config'), config_name(state), 'dab_detr_r50_50e.py'
+    tried: list[tuple[str, ...]] = [(name,) for name in dict.fromkeys(likely) if name and (configs / name).is_file()]
     tried += [SMALL, SMALL_PLAIN, SMALL_LITE]
     reasons = []
     num_queries = len(state[anchors[0]])

@@ -2,7 +2,7 @@
 
 A JPEG has no checksums. Nearly every sequence of bits is a valid one: a decoder fills what a hole
 makes of it with nonsense, and complains only if it runs out of data or has some left. What file
-systems and downloads leave in a hole looks like no compressed data, though: zeros or another byte
+systems and downloads leave in a hole looks like no compressed data, though: zeros, another byte
 again and again, or text. A PNG has a checksum in every part.
 """
 
@@ -17,6 +17,9 @@ import numpy as np
 PNG_START = b'\x89PNG\r\n\x1a\n'
 #: Equal bytes in a row, and bytes of text, that compressed data does not have.
 LONGEST_RUN, LONGEST_TEXT = 48, 64
+#: Zeros in a row that it does not have where their bits are coefficients: a dozen bytes would be
+#: twenty equal ones. In 1,325 sound files there were at most five.
+LONGEST_ZEROS = 11
 #: Markers of frames whose Huffman codes are read here; others are arithmetic or lossless.
 BASELINE, PROGRESSIVE = (0xC0, 0xC1), 0xC2
 
@@ -126,12 +129,15 @@ def _codes(segment: bytes) -> Iterator[tuple[tuple[int, int], dict[int, str]]]:
 
 
 def _hole_in_scan(tables: _Tables, header: bytes, data: bytes) -> str:
-    if len(data) < LONGEST_RUN or (tables.progressive and header[-1] >> 4):
+    if len(data) <= LONGEST_ZEROS or (tables.progressive and header[-1] >> 4):
         return ''  # a refinement is made of bare bits, which may be all the same
     values = np.frombuffer(data, np.uint8)
     run, value = _longest_run(values)
     if run >= LONGEST_RUN and f'{value:08b}' * 8 not in _plain_area(tables, header):
         return f'its compressed data has a hole of {run:,} equal bytes'
+    zeros, _ = _longest_true(values == 0)
+    if zeros > LONGEST_ZEROS and _zeros_are_coefficients(tables, header):
+        return f'its compressed data has a hole of {zeros:,} zeros'
     printable = (values >= 32) & (values < 127)
     text, start = _longest_true(printable | (values == 10) | (values == 13))
     if text >= LONGEST_TEXT and len(set(data[start : start + text])) >= 16:
@@ -155,6 +161,18 @@ def _longest_true(mask: np.ndarray) -> tuple[int, int]:
     lengths = edges[1::2] - edges[::2]
     longest = int(lengths.argmax())
     return int(lengths[longest]), int(edges[::2][longest])
+
+
+def _zeros_are_coefficients(tables: _Tables, header: bytes) -> bool:
+    """Whether a row of zero bits would be coefficients in a component at least, all of them -1, -3
+    or the like, and neither the end of a block nor a brightness that does not change.
+    """
+    if tables.progressive and header[-3] == 0:
+        return False  # brightness alone
+    firsts = [next(iter(tables.codes.get((1, header[at + 1] & 15), {0: ''})), 0) for at in range(1, 2 * header[0], 2)]
+    # The first code of a table is the one of zeros; the lower half of its symbol, the bits that
+    # follow.
+    return any(symbol & 15 for symbol in firsts)
 
 
 def _plain_area(tables: _Tables, header: bytes) -> str:

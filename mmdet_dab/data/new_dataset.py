@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from mmdet_dab.data.annotations import Annotations
@@ -147,8 +148,10 @@ def _check_request(request: Request) -> None:
             raise DataError(f'{option} {folder}: it is not a folder. Name the one with the images.')
     if request.val_images is not None and request.val is None:
         raise DataError('--val-images: it needs --val, the annotations of the validation images. Give both.')
-    if request.minutes is not None and not request.minutes > 0:
-        raise DataError(f'--minutes {request.minutes:g}: it must be more than 0. Give the time of a training run.')
+    if request.minutes is not None and not 0 < request.minutes < inf:
+        raise DataError(
+            f'--minutes {request.minutes:g}: it must be a number greater than 0. Give the time of a training run.'
+        )
     if not 0 < request.val_share < 1:
         raise DataError(f'--val-share {request.val_share:g}: it must lie between 0 and 1. Give another one.')
     if request.classes is not None and len(set(request.classes)) < len(request.classes):

@@ -110,10 +110,10 @@ def suggest(train: Statistics, most_objects: int, base: BaseModel, budget: Budge
         batch_size=batch_size,
         max_epochs=max_epochs,
         steps_per_epoch=steps_per_epoch,
-        warm_up=min(100, max(1, max_epochs * steps_per_epoch // 10)),
+        warm_up=warm_up_of(max_epochs * steps_per_epoch),
         val_interval=max(1, max_epochs // VALIDATIONS),
         learning_rate=learning_rate,
-        ema_momentum=_rounded(min(0.1, 1 / (SHARE_OF_AVERAGE * max_epochs * steps_per_epoch)), 1),
+        ema_momentum=average_over(max_epochs * steps_per_epoch),
         num_workers=1 if num_images < 2000 else 2,
         reasons=dict(
             scale=f'{scale_reason} {share:.1%} of the objects are smaller there than a stride, {base.stride} pixels.',
@@ -123,6 +123,16 @@ def suggest(train: Statistics, most_objects: int, base: BaseModel, budget: Budge
             learning_rate=rate_reason,
         ),
     )
+
+
+def warm_up_of(steps: int) -> int:
+    """Steps of warm-up in a training run of so many."""
+    return min(100, max(1, steps // 10))
+
+
+def average_over(steps: int) -> float:
+    """Weight of the newest weights in their average, for a training run of so many steps."""
+    return _rounded(min(0.1, 1 / (SHARE_OF_AVERAGE * steps)), 1)
 
 
 def suggest_scale(train: Statistics, stride: int) -> tuple[tuple[int, int], str]:

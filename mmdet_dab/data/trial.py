@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -27,18 +29,24 @@ FEWEST_EPOCHS = 3
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Minutes by the clock, and what was measured.
+class Speed:
+    """What a trial measured.
 
     Attributes:
-        minutes: that the training run may take.
         step: seconds of a training step, median.
         validation: seconds of one pass over the validation images.
     """
 
-    minutes: float
     step: float
     validation: float
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Minutes by the clock that a training run may take, and what a trial of it measured."""
+
+    minutes: float
+    speed: Speed
 
     def epochs(self, steps_per_epoch: int, validations: int) -> tuple[int, str]:
         """How many epochs fit, and why.
@@ -46,18 +54,19 @@ class Budget:
         Raises:
             DataError: fewer than three do.
         """
-        epoch = steps_per_epoch * self.step
-        epochs = int((60 * self.minutes - START - validations * self.validation) / epoch)
+        step, validation = self.speed.step, self.speed.validation
+        epoch = steps_per_epoch * step
+        epochs = int((60 * self.minutes - START - validations * validation) / epoch)
         if epochs < FEWEST_EPOCHS:
-            needed = (START + validations * self.validation + FEWEST_EPOCHS * epoch) / 60
+            needed = (START + validations * validation + FEWEST_EPOCHS * epoch) / 60
             raise DataError(
                 f'--minutes {self.minutes:g}: buys {plural(max(epochs, 0), "epoch")} here, where a step takes '
-                f'{self.step:.2f} s, an epoch {plural(steps_per_epoch, "step")} and a validation '
-                f'{self.validation:.0f} s. Give at least {needed:.1f}'
+                f'{step:.2f} s, an epoch {plural(steps_per_epoch, "step")} and a validation '
+                f'{validation:.0f} s. Give at least {needed:.1f}'
             )
         reason = (
-            f'What fits into {self.minutes:g} minutes by the clock: a step took {self.step:.3g} s in a trial on this '
-            f'machine, a validation {self.validation:.2g} s; {plural(steps_per_epoch, "step")} an epoch.'
+            f'What fits into {self.minutes:g} minutes by the clock: a step took {step:.3g} s in a trial on this '
+            f'machine, a validation {validation:.2g} s; {plural(steps_per_epoch, "step")} an epoch.'
         )
         return epochs, reason
 
@@ -72,12 +81,22 @@ def measure_speed(text: str, minutes: float) -> Budget:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, 'trial.py')
         file.write_text(text, encoding='utf-8')
-        cfg = _shortened(load_config(file), folder)
-        runner = Runner.from_cfg(cfg)
-        watch = _Watch()
+        return Budget(minutes, measure_config(load_config(file)))
+
+
+def measure_config(cfg: Config, clock: Callable[[], float] = time.perf_counter) -> Speed:
+    """The same of a config that was read.
+
+    Args:
+        cfg: it stays as it is.
+        clock: of the seconds; ``time.process_time`` for a loader without workers on one thread.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        runner = Runner.from_cfg(_shortened(deepcopy(cfg), folder))
+        watch = _Watch(clock)
         runner.register_hook(watch)
         runner.train()
-        return Budget(minutes, median(watch.seconds[WARM_UP:]), _validation(runner))
+        return Speed(median(watch.seconds[WARM_UP:]), _validation(runner, clock))
 
 
 def _shortened(cfg: Config, folder: str) -> Config:
@@ -94,15 +113,15 @@ def _shortened(cfg: Config, folder: str) -> Config:
     return cfg
 
 
-def _validation(runner: Runner) -> float:
+def _validation(runner: Runner, clock: Callable[[], float]) -> float:
     """Seconds of a validation, by its first batches."""
     loader = runner.val_dataloader
     runner.model.eval()
     seconds = []
     for batch in loader:
-        start = time.perf_counter()
+        start = clock()
         runner.model.val_step(batch)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
         if len(seconds) == MEASURED:
             break
     return median(seconds) * len(loader)
@@ -111,14 +130,15 @@ def _validation(runner: Runner) -> float:
 class _Watch(Hook):
     """Seconds from one step to the next, loading included."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.seconds: list[float] = []
         self.last = 0.0
 
     def before_train_epoch(self, runner: Runner) -> None:
-        self.last = time.perf_counter()
+        self.last = self.clock()
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        now = time.perf_counter()
+        now = self.clock()
         self.seconds.append(now - self.last)
         self.last = now

@@ -29,6 +29,7 @@ from mmdet_dab.config import build
 from mmdet_dab.deploy.exportable import make_exportable
 from mmdet_dab.deploy.int8 import parts
 from mmdet_dab.deploy.metadata import KEY, Metadata
+from mmdet_dab.deploy.onnx_graph import drop_nan_guards
 from mmdet_dab.deploy.program import DetectionProgram, padding_of
 from mmdet_dab.deploy.reports import without_reports
 from mmdet_dab.deploy.request import PRECISIONS, Request, check_target
@@ -175,6 +176,7 @@ def to_onnx(exported: Any, path: Path, metadata: Metadata) -> None:
             f'{part_with(exported, operation)} cannot be exported to ONNX, which has no operation for '
             f'{operation or "it"}. Exchange the part, or write a .pt2 file.'
         ) from error
+    drop_nan_guards(program.model)
     program.model.metadata_props[KEY] = metadata.to_json()
     program.save(str(path))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +183,8 @@ class JsonFiles:
     def __init__(self, folder: Path, names: Sequence[Path]) -> None:
         self.path = folder
         folder.mkdir(parents=True, exist_ok=True)
-        stems = [name.with_suffix('') for name in names]
-        self.shared = {stem for stem in stems if stems.count(stem) > 1}
+        stems = Counter(name.with_suffix('') for name in names)
+        self.shared = {stem for stem, count in stems.items() if count > 1}
         self.frames: list[dict[str, Any]] = []
         self.video: Path | None = None
 

@@ -282,13 +282,27 @@ def check_schedulers(states: Any, schedulers: Any) -> None:
 
 
 def same_kind(given: Any, own: Any) -> bool:
-    """Whether two values are both numbers, both texts, or containers of such of the same kind."""
+    """Whether two values are both numbers, both texts, or containers of such of the same kind.
+
+    A number that is not finite is of the kind of another such only: the best result of a schedule
+    begins with infinity, and no rate does.
+    """
     if isinstance(own, NUMBERS) and isinstance(given, NUMBERS):
-        return given is None or not math.isnan(given)
+        return _is_finite(given) or (not _is_finite(own) and given in (math.inf, -math.inf))
     if isinstance(own, Mapping):
         return isinstance(given, Mapping) and all(isinstance(value, (*NUMBERS, str)) for value in given.values())
     if isinstance(own, (list, tuple)):
-        return isinstance(given, (list, tuple)) and all(isinstance(value, (*NUMBERS, str)) for value in given)
+        return isinstance(given, (list, tuple)) and all(
+            isinstance(value, str) or (isinstance(value, NUMBERS) and _is_finite(value)) for value in given
+        )
     if isinstance(own, Tensor):
         return isinstance(given, Tensor) and given.shape == own.shape
     return type(given) is type(own)
+
+
+def _is_finite(number: Real | None) -> bool:
+    """Whether it is one that a float can hold, or None."""
+    try:
+        return number is None or math.isfinite(number)
+    except OverflowError:  # an integer of hundreds of digits
+        return False

@@ -78,6 +78,52 @@ class _Seen:
     shown: Sequence[int]
 
 
+@dataclass(frozen=True)
+class _Material:
+    """What a page is made of, whatever its size.
+
+    Attributes:
+        seen: for each detector, what it saw in each image.
+        images: their files.
+        loaded: the images themselves.
+        ground_truth: objects by image, or None.
+        threshold: score from which on a query counts as a detection.
+    """
+
+    detectors: Sequence[Detector]
+    seen: Sequence[Sequence[_Seen]]
+    images: Sequence[str | Path]
+    loaded: Sequence[Image.Image]
+    ground_truth: Mapping[str, Objects] | None
+    threshold: float
+
+    def page(self, count: int, side: int) -> str:
+        """The page with at most ``count`` queries of an image and images of ``side`` pixels."""
+        block = Block()
+        models = [
+            model_data(detector.model, detector.name, row[0].recording, block)
+            for detector, row in zip(self.detectors, self.seen, strict=True)
+        ]
+        runs = [
+            [_run(one, count, block, bool(model['masks']), self.threshold) for one in row]
+            for model, row in zip(models, self.seen, strict=True)
+        ]
+        content = dict(
+            models=models,
+            images=[
+                _image(path, image, None if self.ground_truth is None else self.ground_truth[str(path)], side)
+                for path, image in zip(self.images, self.loaded, strict=True)
+            ],
+            runs=runs,
+            threshold=self.threshold,
+            colours=(matplotlib.colormaps['viridis'](np.arange(256))[:, :3] * 255).round().astype(int).tolist(),
+            about=f'Made by mmdet_dab {__version__}. Boxes: Okabe–Ito; maps: viridis. '
+            'Nothing is loaded from a network.',
+            block=block.text(),
+        )
+        return _filled(escaped(json.dumps(content, ensure_ascii=False, separators=(',', ':'), allow_nan=False)))
+
+
 def explore(
     detectors: Sequence[Detector],
     images: Sequence[str | Path],
@@ -117,7 +163,7 @@ def explore(
             tell(f'{image} ({number} of {len(images)}): {detector.name}')
             objects = None if ground_truth is None else ground_truth[str(image)]
             row.append(_record(detector, image, objects, source, queries, threshold))
-    return _fitted(detectors, images, loaded, ground_truth, seen, threshold, budget)
+    return _fitted(_Material(detectors, seen, images, loaded, ground_truth, threshold), budget)
 
 
 def _record(
@@ -140,26 +186,19 @@ def _record(
     return _Seen(recording, [query for query in recording.queries.tolist() if best[query] >= threshold])
 
 
-def _fitted(
-    detectors: Sequence[Detector],
-    images: Sequence[str | Path],
-    loaded: Sequence[Image.Image],
-    ground_truth: Mapping[str, Objects] | None,
-    seen: Sequence[Sequence[_Seen]],
-    threshold: float,
-    budget: int,
-) -> Page:
+def _fitted(material: _Material, budget: int) -> Page:
     """The page with as many queries and pixels as its budget holds."""
-    most = count = max(len(one.recording.queries) for row in seen for one in row)
+    most = count = max(len(one.recording.queries) for row in material.seen for one in row)
+    largest = max(max(image.size) for image in material.loaded)
     messages: list[str] = []
-    side, *smaller = [size for size in SIDES if size <= max(max(image.size) for image in loaded)] or [SIDES[-1]]
+    side, *smaller = [size for size in SIDES if size <= largest] or [SIDES[-1]]
     while True:
-        page = _page(detectors, images, loaded, ground_truth, seen, threshold, count, side)
+        page = material.page(count, side)
         size = len(page.encode())
         if size <= budget:
             break
         # What does not shrink with the queries is images and projections.
-        fixed = len(_page(detectors, images, loaded, ground_truth, seen, threshold, 1, side).encode())
+        fixed = len(material.page(1, side).encode())
         if fixed > budget:
             if not smaller:
                 raise UserError(
@@ -170,7 +209,6 @@ def _fitted(
             side = smaller.pop(0)
             continue
         count = max(1, min(count - 1, int(1 + (count - 1) * (budget - fixed) / (size - fixed) * 0.98)))
-    largest = max(max(image.size) for image in loaded)
     if largest > side:
         messages.append(f'images are shown with {side} instead of {largest} pixels, so that the page stays small')
     if count < most:
@@ -201,40 +239,6 @@ def _jpeg(image: Image.Image, side: int) -> str:
     file = io.BytesIO()
     small.save(file, 'JPEG', quality=86)
     return 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode('ascii')
-
-
-def _page(
-    detectors: Sequence[Detector],
-    images: Sequence[str | Path],
-    loaded: Sequence[Image.Image],
-    ground_truth: Mapping[str, Objects] | None,
-    seen: Sequence[Sequence[_Seen]],
-    threshold: float,
-    count: int,
-    side: int,
-) -> str:
-    block = Block()
-    models = [
-        model_data(detector.model, detector.name, row[0].recording, block)
-        for detector, row in zip(detectors, seen, strict=True)
-    ]
-    runs = [
-        [_run(one, count, block, bool(model['masks']), threshold) for one in row]
-        for model, row in zip(models, seen, strict=True)
-    ]
-    content = dict(
-        models=models,
-        images=[
-            _image(path, image, None if ground_truth is None else ground_truth[str(path)], side)
-            for path, image in zip(images, loaded, strict=True)
-        ],
-        runs=runs,
-        threshold=threshold,
-        colours=(matplotlib.colormaps['viridis'](np.arange(256))[:, :3] * 255).round().astype(int).tolist(),
-        about=f'Made by mmdet_dab {__version__}. Boxes: Okabe–Ito; maps: viridis. Nothing is loaded from a network.',
-        block=block.text(),
-    )
-    return _filled(escaped(json.dumps(content, ensure_ascii=False, separators=(',', ':'), allow_nan=False)))
 
 
 def _run(seen: _Seen, count: int, block: Block, masked: bool, threshold: float) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
+from mmengine.model import BaseAveragedModel, is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
@@ -51,6 +51,7 @@ class ResumeHook(Hook):
         self._schedule: Schedule | None = None
         self._progress: Mapping[str, Any] | None = None
         self._resumed = False
+        self._averages: list[tuple[EMAHook, BaseAveragedModel]] = []
 
     def before_run(self, runner: Runner) -> None:
         """Remember the schedule of the config."""
@@ -125,6 +126,21 @@ class ResumeHook(Hook):
         checkpoint['meta']['progress'] = progress
         if 'optimizer' in checkpoint and runner._train_loop.gradients is not None:
             checkpoint['gradients'] = runner._train_loop.gradients
+
+    def after_train(self, runner: Runner) -> None:
+        """Keep the averaged weights: ``runner.test()`` would start its hooks anew, and average from
+        the last weights on.
+        """
+        self._averages = [(hook, hook.ema_model) for hook in runner.hooks if isinstance(hook, EMAHook)]
+
+    def before_val(self, runner: Runner) -> None:
+        """What was averaged is what is validated."""
+        for hook, average in self._averages:
+            hook.ema_model = average
+
+    def before_test(self, runner: Runner) -> None:
+        """The same."""
+        self.before_val(runner)
 
     def after_val(self, runner: Runner) -> None:
         """Note it, before the checkpoint of this step is written again."""

@@ -163,7 +163,7 @@ class MixedDeformableDETR(MixedDETR):
         with_box_refine: give mmdet's head a box branch for every layer, as a decoder that moves its
             anchors wants. mmdet's own decoder with refinement makes boxes of points on its way,
             which no part of ours does.
-        as_two_stage: must be False: no part takes queries from the encoder.
+        as_two_stage: must be False; ``EncoderQueryGenerator`` in ``ComposedDETR`` has two stages.
         dn_cfg: of mmdet's DINO; must be None. Here denoising is a ``query_generator``.
         kwargs: see :class:`MixedDETR`.
 
@@ -194,7 +194,9 @@ class MixedDeformableDETR(MixedDETR):
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
-        require(name, 'as_two_stage', as_two_stage, not as_two_stage, 'False: no part takes queries from the encoder')
+        require(
+            name, 'as_two_stage', as_two_stage, not as_two_stage, 'False: ComposedDETR can, with EncoderQueryGenerator'
+        )
         fix = "None: take query_generator=dict(type='mmdet_dab.DenoisingQueryGenerator', …)"
         require(name, 'dn_cfg', dn_cfg, dn_cfg is None, fix)
         if with_box_refine and 'type' not in decoder:

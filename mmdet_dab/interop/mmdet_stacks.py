@@ -113,47 +113,43 @@ class MMDetDeformableEncoder(MMDetStack):
 class MMDetDecoder(MMDetStack):
     """mmdet's ``DetrTransformerDecoder``: learned positions, and boxes measured from nothing."""
 
+    stack_type: type[nn.Module] = DetrTransformerDecoder
+    #: What the decoder's answers are measured from, where it is something.
+    gives: Contract | None = None
+
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(DetrTransformerDecoder(**kwargs), query_kind='learned positions', anchor_dims=0)
+        super().__init__(self.stack_type(**kwargs), query_kind='learned positions', anchor_dims=0, gives=self.gives)
 
     def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
         """Decode; mmdet's decoder needs neither our positional encoder nor the head's box
         branch."""
-        states = self.stack(
+        states, references = self.decode(
             query=queries.content,
             key=tokens.content,
-            value=tokens.content,
             query_pos=queries.position,
             key_pos=tokens.position,
             key_padding_mask=tokens.padding,
         )
-        return DecoderOutput(states, states.new_zeros(*states.shape[:3], 0), queries)
+        return DecoderOutput(states, references, queries)
+
+    def decode(self, **arguments: Any) -> tuple[Tensor, Tensor]:
+        """States (L, B, N, D), and references (L, B, N, 0)."""
+        states = self.stack(value=arguments['key'], **arguments)
+        return states, states.new_zeros(*states.shape[:3], 0)
 
 
 @MODELS.register_module()
-class MMDetConditionalDecoder(MMDetStack):
+class MMDetConditionalDecoder(MMDetDecoder):
     """mmdet's ``ConditionalDetrTransformerDecoder``: it predicts a point from each learned position
     itself."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            ConditionalDetrTransformerDecoder(**kwargs),
-            query_kind='learned positions',
-            anchor_dims=0,
-            gives=Contract(anchor_dims=2),
-        )
+    stack_type = ConditionalDetrTransformerDecoder
+    gives = Contract(anchor_dims=2)
 
-    def forward(self, queries: Queries, tokens: ImageTokens, *unused: Any) -> DecoderOutput:
-        """Decode; mmdet's decoder needs neither our positional encoder nor the head's box
-        branch."""
-        states, points = self.stack(
-            query=queries.content,
-            key=tokens.content,
-            query_pos=queries.position,
-            key_pos=tokens.position,
-            key_padding_mask=tokens.padding,
-        )
-        return DecoderOutput(states, points.expand(len(states), -1, -1, -1), queries)
+    def decode(self, **arguments: Any) -> tuple[Tensor, Tensor]:
+        """States (L, B, N, D), and the points (L, B, N, 2)."""
+        states, points = self.stack(**arguments)
+        return states, points.expand(len(states), -1, -1, -1)
 
 
 @MODELS.register_module()

@@ -20,6 +20,7 @@ from mmdet_dab.models.denoising import DenoisingQueryGenerator
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.models.efficientnet_lite import EfficientNetLite
 from mmdet_dab.models.encoder import EncoderLayer, TransformerEncoder
+from mmdet_dab.models.encoder_queries import EncoderQueryGenerator
 from mmdet_dab.models.frozen_norm import FrozenBatchNorm
 from mmdet_dab.models.group_queries import GroupQueryGenerator
 from mmdet_dab.models.head import SetPredictionHead
@@ -51,6 +52,7 @@ from mmdet_dab.models.structures import (
     DecoderOutput,
     Denoising,
     ImageTokens,
+    Proposals,
     Queries,
     QueryPosition,
 )
@@ -88,6 +90,7 @@ __all__ = [
     'DirectedAttention',
     'EfficientNetLite',
     'EncoderLayer',
+    'EncoderQueryGenerator',
     'FeedForward',
     'FocalCost',
     'FoldingResNet',
@@ -106,6 +109,7 @@ __all__ = [
     'MatrixNMS',
     'NormalAnchors',
     'PredictedPointQueryGenerator',
+    'Proposals',
     'Queries',
     'QueryCrossAttention',
     'QueryPosition',

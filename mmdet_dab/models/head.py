@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract, require
 from mmdet_dab.models.layers import MLP, inverse_sigmoid
-from mmdet_dab.models.matcher import Matches, Targets, ground_truth_of
-from mmdet_dab.models.structures import DecoderOutput, Denoising
+from mmdet_dab.models.matcher import CostNotFiniteError, Matches, Targets, ground_truth_of
+from mmdet_dab.models.structures import DecoderOutput, Denoising, Proposals
 from mmdet_dab.registry import MODELS, TASK_UTILS
 
 
@@ -158,7 +158,7 @@ class SetPredictionHead(BaseModule):
 
     def loss(self, output: DecoderOutput, data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of all layers, named as in mmdet: ``loss_cls`` of the last, ``d0.loss_cls`` …
-        before it.
+        before it, ``enc_loss_cls`` of the cells that anchors were chosen from.
 
         Args:
             output: of the decoder.
@@ -169,16 +169,29 @@ class SetPredictionHead(BaseModule):
         # Groups of queries are matched each by itself, as the layers are: L·K in the place of L.
         logits, boxes = grouped(logits.float(), groups), grouped(boxes, groups)
         targets = ground_truth_of(data_samples)
-        terms = self._terms(logits, boxes, targets, self.matcher(logits, boxes, targets))
+        try:
+            matches = self.matcher(logits, boxes, targets)
+        except CostNotFiniteError as error:
+            raise CostNotFiniteError(error.row, error.image, groups) from None
+        terms = self._terms(logits, boxes, targets, matches)
         terms = {name: term.unflatten(0, (-1, groups)).mean(1) for name, term in terms.items()}
         if output.queries.denoising is not None:
             denoised = self._denoising_terms(output, output.queries.denoising)
             terms |= {f'dn_{name}': term for name, term in denoised.items()}
-        return {
+        losses = {
             name if layer == last else f'd{layer}.{name}': term[layer]
             for layer in (last, *range(last))
             for name, term in terms.items()
         }
+        return losses | self._proposal_losses(output.queries.proposals, targets)
+
+    def _proposal_losses(self, proposals: Proposals | None, targets: Targets) -> dict[str, Tensor]:
+        """Those of the cells, matched as a layer is; none where anchors were not chosen."""
+        if proposals is None:
+            return {}
+        logits, boxes = (part[None] for part in proposals)
+        terms = self._terms(logits, boxes, targets, self.matcher(logits, boxes, targets))
+        return {f'enc_{name}': term[0] for name, term in terms.items()}
 
     def _terms(self, logits: Tensor, boxes: Tensor, targets: Targets, matches: Matches) -> dict[str, Tensor]:
         """(L,) each: summed over queries, divided by the matched objects."""

@@ -53,6 +53,26 @@ class Matches(NamedTuple):
     target: Tensor
 
 
+class CostNotFiniteError(ValueError):
+    """A cost that cannot be matched.
+
+    Args:
+        row: of the L layers that the matcher was given.
+        image: of the batch.
+        groups: of queries, K. The matcher does not know of them: it is given L·K rows as its
+            layers.
+    """
+
+    def __init__(self, row: int, image: int, groups: int = 1) -> None:
+        self.row, self.image = row, image
+        layer, group = divmod(row, groups)
+        where = f'decoder layer {layer}' + (f', group {group} of its queries' if groups > 1 else '')
+        super().__init__(
+            f'The matching cost is not finite in {where}, image {image} of the batch: the training has diverged '
+            '(lower the learning rate, or clip gradients), or a box of the ground truth is not finite'
+        )
+
+
 def pad_targets(labels: Sequence[Tensor], boxes: Sequence[Tensor]) -> Targets:
     """Stack the objects of a batch.
 
@@ -240,7 +260,7 @@ class HungarianMatcher(nn.Module):
             the pairs; an image with T objects has min(N, T) in every layer.
 
         Raises:
-            ValueError: when a cost is not finite, with the layer and the image it comes from.
+            CostNotFiniteError: with the layer and the image it comes from.
         """
         logits, boxes = logits.float(), boxes.float()
         if max(targets.counts) == 0:
@@ -249,12 +269,7 @@ class HungarianMatcher(nn.Module):
         for image, cost in enumerate(costs):
             if np.isfinite(cost.sum()):
                 continue
-            layer = int(np.argwhere(~np.isfinite(cost))[0, 0])
-            raise ValueError(
-                f'The matching cost is not finite in decoder layer {layer}, image {image} of the batch: the '
-                'training has diverged (lower the learning rate, or clip gradients), or a box of the ground truth '
-                'is not finite'
-            )
+            raise CostNotFiniteError(int(np.argwhere(~np.isfinite(cost))[0, 0]), image)
         pairs = []
         for layer in range(len(logits)):
             for image, cost in enumerate(costs):

@@ -75,6 +75,18 @@ class Denoising:
     boxes: Tensor
 
 
+class Proposals(NamedTuple):
+    """What the cells of the encoded image say of objects, for the head to train.
+
+    Attributes:
+        logits: (B, S, C).
+        boxes: (B, S, 4) cx cy w h in 0..1.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+
+
 @dataclass(frozen=True)
 class Queries:
     """What the decoder starts from.
@@ -88,6 +100,7 @@ class Queries:
         denoising: what the head has to know of denoising queries, or None.
         groups: the matching queries are so many groups of equal size, one after another, each of
             which is matched by itself.
+        proposals: what the anchors were chosen from, in training, or None.
     """
 
     content: Tensor
@@ -96,6 +109,7 @@ class Queries:
     attention_mask: Tensor | None = None
     denoising: Denoising | None = None
     groups: int = 1
+    proposals: Proposals | None = None
 
     def required(self, name: str, part: object) -> Tensor:
         """Anchors or position, for a part that cannot do without.

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from mmdet_dab import preflight
-from mmdet_dab.checkpoints import CheckpointError, load_weights, resolve_weights
+from mmdet_dab.checkpoints import CheckpointError, hub, load_weights, resolve_weights
 from mmdet_dab.checkpoints.hub import Address
 from mmdet_dab.config import build
 from tests.helpers import tiny
@@ -56,6 +56,20 @@ def save_theirs(folder: Path, **changes: Any) -> torch.nn.Module:
     config = json.loads((folder / 'config.json').read_text()) | changes
     (folder / 'config.json').write_text(json.dumps(config))
     return theirs
+
+
+def test_weights_that_are_looked_at_first_are_converted_once(monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def resolve(source: str) -> hub.HubWeights:
+        made.append(source)
+        return hub.HubWeights(dict(state_dict={'number': len(made)}), None, ())
+
+    monkeypatch.setattr(hub, 'resolve_weights', resolve)
+    hub.look_at('hf://a/b')
+    preflight.check_checkpoint('hf://a/b')
+    assert CheckpointLoader.load_checkpoint('hf://a/b')['state_dict'] == {'number': 1}
+    assert CheckpointLoader.load_checkpoint('hf://a/b')['state_dict'] == {'number': 2}
 
 
 def test_a_repository_becomes_a_checkpoint_that_computes_the_same(cache: Cache):
@@ -163,6 +177,31 @@ def test_what_the_hub_answers_is_told_with_the_address(cache: Cache, monkeypatch
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fail)
     with pytest.raises(CheckpointError, match=rf'^hf://someone/dab-detr-tiny@v9: .*{words}'):
         resolve_weights(f'hf://{REPOSITORY}@v9')
+
+
+def test_without_network_the_hub_is_asked_once(cache: Cache, monkeypatch):
+    """Not again for every name of a pickle; and errors of its client, which may be of any type, are one message."""
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    class ClientError(Exception):
+        pass
+
+    asked = []
+
+    def fail(error: Exception):
+        def ask(*args: object, **kwargs: object):
+            asked.append(args)
+            raise error
+
+        return ask
+
+    monkeypatch.setattr(huggingface_hub, 'file_exists', fail(ClientError('no name service')))
+    for error in (LocalEntryNotFoundError('offline'), ClientError('no name service')):
+        monkeypatch.setattr(huggingface_hub, 'hf_hub_download', fail(error))
+        with pytest.raises(CheckpointError, match='hf://nobody/nothing: '):
+            resolve_weights('hf://nobody/nothing')
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize('labels', [{'0': 'cat'}, {'0': 'cat', '1': 'dog', '5': 'bird'}])

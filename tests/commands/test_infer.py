@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector
 from mmengine.config import Config
 
 import mmdet_dab
-from mmdet_dab.errors import UserError
+from mmdet_dab.errors import DataError, UserError
+from mmdet_dab.inferencer import FileInferencer
 from mmdet_dab.preflight import check_device
 from mmdet_dab.released import RELEASED, Released
 from tests.helpers.commands import Commands
@@ -77,6 +79,23 @@ def test_images_that_are_cut_off_or_have_a_hole_are_named(
     command.error('infer', 'shots', task.config, weights, '--out-dir', 'out', '--device', 'cpu', code=1)
     done = {file.name for file in (tmp_path / 'out/preds').glob('*.json')}
     assert done == {'a.json', 'b.json', 'clip.json'}
+
+
+def test_an_image_of_one_row_is_named_and_grey_arrays_are_taken(
+    command: Commands, task: Task, weights: Path, shots: Path, tmp_path: Path
+):
+    cv2.imwrite(str(shots / 'row.png'), np.zeros((1, 3000, 3), np.uint8))
+    (shots / 'clip.avi').unlink()
+    line = command.error('infer', 'shots', task.config, weights, '--out-dir', 'out', '--batch-size', 4, code=1)
+    assert 'row.png' in line
+    assert '3000 × 1' in line
+    assert {file.name for file in (tmp_path / 'out/preds').rglob('*.json')} == {'a.json', 'b.json'}
+    detector = FileInferencer(mmdet_dab.load_config(str(task.config)), str(weights), 'cpu')
+    grey = cv2.imread(str(shots / 'a.png'), cv2.IMREAD_GRAYSCALE)
+    one, other = detector.batch([grey, np.repeat(grey[..., None], 3, axis=2)])
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
+    with pytest.raises(DataError, match='float64'):
+        detector.batch([np.zeros((4, 4))])
 
 
 def test_weights_of_another_model_are_refused_and_wrapped_ones_found(

@@ -71,6 +71,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path):
         from_checkpoint(path, CONFIGS, ('square',))
     with pytest.raises(CheckpointError, match=r'gone\.pth'):
         from_checkpoint(tmp_path / 'gone.pth', CONFIGS, ('square',))
+    torch.save({'state_dict': {'x.y': torch.zeros(3)}}, tmp_path / 'nobody.pth')
+    with pytest.raises(CheckpointError, match=r'nobody\.pth'):
+        from_checkpoint(tmp_path / 'nobody.pth', CONFIGS, ('square',))
 
 
 # --- Starts by name

@@ -339,5 +339,6 @@ def test_minutes_become_epochs(drawn: Drawn, no_sheet: None, monkeypatch: pytest
     assert {path.name for path in drawn.folder.iterdir()} == files
     with pytest.raises(DataError, match='--minutes'):
         make(drawn.request(annotations, minutes=0.01, overwrite=True))
-    with pytest.raises(DataError, match='--minutes'):
-        make(drawn.request(annotations, minutes=float('nan'), overwrite=True))
+    for no_number in (float('nan'), float('inf')):
+        with pytest.raises(DataError, match='--minutes'):
+            make(drawn.request(annotations, minutes=no_number, overwrite=True))

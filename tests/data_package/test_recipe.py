@@ -15,7 +15,7 @@ from mmdet_dab.data.recipe import (
     suggest_scale,
 )
 from mmdet_dab.data.statistics import Statistics
-from mmdet_dab.data.trial import Budget
+from mmdet_dab.data.trial import Budget, Speed
 from mmdet_dab.errors import DataError
 
 
@@ -80,16 +80,16 @@ def test_epochs():
 
 def test_epochs_of_a_budget():
     """10 minutes, less 12 s to start and 10 validations of 3 s: 558 s of 50 steps of 0.5 s."""
-    epochs, reason = Budget(10, 0.5, 3).epochs(50, 10)
+    epochs, reason = Budget(10, Speed(0.5, 3)).epochs(50, 10)
     assert epochs == 22
     assert '0.5 s' in reason
-    assert Budget(20, 0.5, 3).epochs(50, 10)[0] == 46
+    assert Budget(20, Speed(0.5, 3)).epochs(50, 10)[0] == 46
 
 
 def test_a_budget_of_less_than_three_epochs_is_refused_and_says_how_many_minutes_it_takes():
     with pytest.raises(DataError, match=r'--minutes 1: .* 1\.9'):
-        Budget(1, 0.5, 3).epochs(50, 10)
-    assert Budget(2, 0.5, 3).epochs(50, 10)[0] == 3
+        Budget(1, Speed(0.5, 3)).epochs(50, 10)
+    assert Budget(2, Speed(0.5, 3)).epochs(50, 10)[0] == 3
 
 
 def test_learning_rate():

@@ -32,6 +32,7 @@ REPRESENTATIVES = (
     'dab_deformable_detr_r50_50e_released.py',
     'mix/anchor_masked_dab_detr_r50_50e.py',
     'mix/group_dab_detr_r50_12e.py',
+    'mix/two_stage_dn_dab_deformable_detr_r50_50e.py',
     'mix/road/3_points_shapes.py',
     'mix/conditional_detr_r50_50e.py',
     'mix/detr_r50_150e.py',

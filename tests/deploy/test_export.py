@@ -12,6 +12,7 @@ from typing import Any
 import mmengine
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from mmdet.apis import inference_detector
@@ -23,6 +24,7 @@ from mmdet_dab.deploy import Detections, Predictor, exporter
 from mmdet_dab.deploy.backends import load_backend
 from mmdet_dab.deploy.exporter import Request, export
 from mmdet_dab.deploy.metadata import KEY, Metadata
+from mmdet_dab.deploy.onnx_graph import drop_nan_guards
 from mmdet_dab.deploy.preprocessing import prepare, read_image
 from mmdet_dab.deploy.program import DetectionProgram
 from mmdet_dab.deploy.request import check_target
@@ -98,6 +100,29 @@ def apart(expected: Any, found: Any, path: Path) -> tuple[float, float, int]:
     other = (found.scores[None], found.labels[None], found.boxes[None] / unit)
     result = difference(one, other, (height, width))
     return result.score, result.box, result.unmatched
+
+
+def test_attention_is_not_searched_for_what_is_not_there(exported: Path):
+    """The guard against queries that see nothing is gone where the mask is that of padding."""
+    nodes = onnx.load(exported).graph.node
+    assert sum(node.op_type == 'Softmax' for node in nodes) > 2
+    assert not any(node.op_type == 'IsNaN' for node in nodes)
+
+
+@pytest.mark.parametrize(('rows', 'dropped'), [(1, 1), (7, 0)])
+def test_masks_with_rows_of_their_own_keep_the_guard(rows: int, dropped: int):
+    def value(name: str, *shape: int) -> ir.Value:
+        return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
+
+    logits, mask = value('logits', 1, 2, 7, 9), value('mask', 1, 1, rows, 9)
+    tape = ir.tape.Tape()
+    weights = tape.op('Softmax', [tape.op('Add', [logits, mask])])
+    guarded = tape.op('Where', [tape.op('IsNaN', [weights]), mask, weights])
+    out = tape.op('Identity', [guarded])
+    graph = ir.Graph([logits, mask], [out], nodes=tape.nodes, opset_imports={'': 18})
+    assert drop_nan_guards(ir.Model(graph, ir_version=10)) == dropped
+    kinds = [node.op_type for node in graph]
+    assert kinds == ['Add', 'Softmax', *([] if dropped else ['IsNaN', 'Where']), 'Identity']
 
 
 def test_same_detections_as_mmdets_inference(exported: Path, checkpoint: Path, photographs: list[Path]):
@@ -351,6 +376,9 @@ def test_the_command_refuses_before_it_loads_anything(command: Commands, checkpo
     assert '.tflite' in refused(checkpoint, '--out', 'model.tflite')
     assert 'bfloat16' in refused(checkpoint, '--out', 'model.onnx', '--precision', 'bfloat16')
     assert 'missing.pth' in refused('missing.pth', '--out', 'model.onnx')
+    assert '--int8' in refused(checkpoint, '--out', 'model.onnx', '--calibrate', 5)
+    assert '--calibrate 0' in refused(checkpoint, '--out', 'model.onnx', '--int8', '--calibrate', 0)
+    assert '--precision' in refused(checkpoint, '--out', 'model.xml', '--int8', '--precision', 'bfloat16')
     (tmp_path / 'there.onnx').write_text('')
     assert '--overwrite' in refused(checkpoint, '--out', 'there.onnx')
 

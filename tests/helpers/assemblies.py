@@ -28,6 +28,14 @@ def wrapped(kind: str, **arguments: Any) -> ConfigDict:
     return config
 
 
+def two_stages() -> ConfigDict:
+    """DAB-DETR whose anchors come from the encoder."""
+    config = ours('dab_detr_r50')
+    generator = dict(type='EncoderQueryGenerator', num_queries=7, num_classes=3, embed_dims=tiny.WIDTH)
+    config.query_generator = ConfigDict(generator)
+    return config
+
+
 def masked(**arguments: Any) -> ConfigDict:
     """DAB-DETR that looks inside its anchors, from the second layer on."""
     config = ours('dab_detr_r50')
@@ -52,6 +60,7 @@ ASSEMBLIES: dict[str, Callable[[], ConfigDict]] = {
     'DAB-DETR, 2 patterns': lambda: ours('dab_detr_r50', query_generator=dict(num_patterns=2)),
     'DN': lambda: wrapped('DenoisingQueryGenerator'),
     'group': lambda: wrapped('GroupQueryGenerator', num_groups=2),
+    'two stages': two_stages,
     'anchor-masked': masked,
     'anchor-masked, fading': lambda: masked(fade=4.0),
     'DAB-Deformable': lambda: ours('dab_deformable_detr_r50', neck=dict(in_channels=[8, 16, 32]), backbone=LEVELS),

@@ -15,6 +15,10 @@ from mmdet_dab import cli, commands
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import server
 
+#: Seconds of the clock that only a hang takes. A command of two processes takes half a minute with
+#: a load of three jobs for each core; a machine that is paused for minutes takes more than 300.
+LIMIT = 900
+
 
 def run_tool(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a script of ``tools`` as a user does, from another folder than the repository's."""
@@ -22,10 +26,10 @@ def run_tool(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedPr
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable}
     environment.pop('MMDET_DAB_TRACEBACK', None)
     command = [*program, str(ROOT / 'tools' / name), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
 
 
-def run_command(name: str, *arguments: object, cwd: Path, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+def run_command(name: str, *arguments: object, cwd: Path, timeout: float = LIMIT) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own, without the seconds in which a fresh Python imports mmdet."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     environment.pop('MMDET_DAB_TRACEBACK', None)

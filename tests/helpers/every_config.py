@@ -66,7 +66,7 @@ def small_parts(model: ConfigDict) -> ConfigDict:
     elif 'ResNet' in backbone.type:
         bottleneck = backbone.depth > 50  # one of the two depths of the zoo
         backbone.update(depth=50 if bottleneck else 18, base_channels=4, stem_channels=4)
-        if backbone.type == 'ResNet':  # a dilated one has its point in the last stage
+        if 'Dilated' not in backbone.type:  # a dilated one has its point in the last stage
             backbone.update(num_stages=2, strides=(1, 2), dilations=(1, 1), out_indices=(1,))
         model.neck.in_channels = [4 * 2**stage * (4 if bottleneck else 1) for stage in backbone.out_indices]
     if model.get('num_levels', 1) > 1:  # the last map of the backbone, and the further one that the neck makes

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 
 import pytest
+import torch
 from mmengine.hooks import Hook
 
 from mmdet_dab.checkpoints.loading import read_checkpoint
 from tests.helpers.interrupted import Bomb, Killed, interrupted_config, train
+from tests.helpers.training import build
 
 pytestmark = pytest.mark.usefixtures('quiet_runner')
 
@@ -96,3 +98,37 @@ def test_loops_of_mmengine_are_told_apart(stopped):
     config, work_dir = stopped
     config.train_cfg.type = 'EpochBasedTrainLoop'
     assert 'ResumableEpochLoop' in ' '.join(warnings_of(config, work_dir))
+
+
+class Seen(Hook):
+    """The weights that predict."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.weights = {}
+
+    def _see(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.weights = {name: weight.clone() for name, weight in runner.model.named_parameters()}
+
+    after_val_iter = after_test_iter = _see
+
+
+@pytest.mark.parametrize('split', ['test', 'val'])
+def test_what_was_averaged_is_what_is_tested_after_training(split, tmp_path):
+    """In one process, the model's weights at a test are those that the last checkpoint gives a user."""
+    config = interrupted_config(tmp_path, work_dir=str(tmp_path / 'work'))
+    config.val_dataloader.dataset.indices = 1
+    config.test_dataloader = config.val_dataloader
+    runner = build(config)
+    seen = Seen()
+    runner.register_hook(seen, 'LOWEST')
+    runner.train()
+    raw = {name: weight.clone() for name, weight in runner.model.named_parameters()}
+    seen.weights = {}
+    getattr(runner, split)()
+    saved = read_checkpoint(tmp_path / 'work/iter_12.pth')['state_dict']
+    assert seen.weights
+    assert all(torch.equal(weight, saved[name]) for name, weight in seen.weights.items())
+    assert any(not torch.equal(weight, raw[name]) for name, weight in seen.weights.items())
+    assert all(torch.equal(weight, raw[name]) for name, weight in runner.model.named_parameters()), 'put back'

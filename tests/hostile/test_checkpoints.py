@@ -102,6 +102,7 @@ def test_every_variant(tmp_path: Path):
         refused, taken = {'refused'}, {'taken'}
         expected = {
             checkpoints.ALL: (refused, refused),
+            checkpoints.FIT: (refused, refused),
             checkpoints.RESUME: (taken, refused),
             checkpoints.NOBODY: (taken, taken),
             checkpoints.ANY: (refused | taken, refused | taken),
@@ -135,3 +136,20 @@ def test_mmengine_reads_with_our_limits(tmp_path: Path):
     (tmp_path / 'text.pth').write_text('<html>')
     with pytest.raises(CheckpointError, match=r'text\.pth'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'text.pth'), map_location='cpu')
+
+
+@pytest.mark.parametrize(
+    ('content', 'named'),
+    [
+        ({'state_dict': {'a': torch.tensor([1.0, float('nan')])}}, 'a holds NaN'),
+        ({'model': {'a': torch.zeros(3).to_sparse()}}, 'a is sparse'),
+        ({'state_dict': {'a': 'text'}}, 'state_dict'),
+        ({}, 'none'),
+    ],
+    ids=['NaN', 'sparse', 'text', 'nothing'],
+)
+def test_weights_that_are_none_are_refused_where_mmengine_reads_them(content: dict, named: str, tmp_path: Path):
+    torch.save(content, tmp_path / 'weights.pth')
+    with pytest.raises(CheckpointError, match=named) as raised:
+        load_local(str(tmp_path / 'weights.pth'))
+    assert 'weights.pth' in str(raised.value)

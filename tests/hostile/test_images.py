@@ -62,9 +62,11 @@ def scene() -> np.ndarray:
 
 
 @pytest.mark.parametrize('fill', [b'\0', b'\x55', b'<p>504 Gateway Time-out, nginx</p>'], ids=['zeros', 'U', 'text'])
-@pytest.mark.parametrize('length', [64, 512, 2000])
+@pytest.mark.parametrize('length', [12, 64, 512, 2000])
 def test_a_hole_is_found_wherever_it_is(fill: bytes, length: int):
     content = jpeg(scene())
+    if length < 64 and fill != b'\0':
+        pytest.skip('compressed data may be like that')
     start, draw = content.index(b'\xff\xda') + 20, random.Random(0)
     assert not damage_in(content)
     for _ in range(20):

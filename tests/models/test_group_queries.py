@@ -68,6 +68,15 @@ def test_losses_are_the_mean_of_models_of_one_group():
         torch.testing.assert_close(loss, torch.stack([one[name] for one in alone]).mean(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_cost_that_is_not_finite_is_named_by_layer_and_group():
+    """The matcher sees three groups of three layers as nine layers; this one is its eighth."""
+    model, (pictures, samples) = build(grouped()), tiny.batch()
+    output = model.decode(pictures, samples)
+    output.states.data[2, 1, 1 * QUERIES + 3] = torch.nan
+    with pytest.raises(ValueError, match=r'decoder layer 2, group 1\b.*, image 1'):
+        model.bbox_head.loss(output, samples)
+
+
 def test_every_group_is_trained():
     model = build(grouped())
     sum(losses_of(model, *tiny.batch()).values()).backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +126,8 @@ def ground_truth(
     """
     for key, entries in (('images', data.images), ('categories', data.categories)):
         ids = [entry['id'] for entry in entries]
-        if len(set(ids)) < len(ids):
-            again = next(one for one in ids if ids.count(one) > 1)
+        again, times = Counter(ids).most_common(1)[0] if ids else (None, 0)
+        if times > 1:
             raise DataError(f"{data.source}: id {again!r} stands twice in '{key}'. Give each an id of its own.")
     known = (data.image_index >= 0) & (data.category_index >= 0)
     wrong = np.flatnonzero(known & ~np.isfinite(data.boxes).all(axis=1))

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmdet_dab.data.images import read_header
+import cv2
+
+from mmdet_dab.data.images import Header, read_header
 from mmdet_dab.errors import DataError, TrainingError, UserError
+
+#: What is wrong with an image of a row of pixels.
+NO_SIZE = 'cannot be resized as the config asks: nothing would be left of the short side. Crop it, or leave it out'
+#: Sides so different that it happens; more is left of others at any size that detectors use.
+NARROW = 50
 
 
 @contextlib.contextmanager
@@ -19,7 +26,8 @@ def damaged_images_named(datasets: Iterable[Any]) -> Iterator[None]:
         datasets: that are loaded inside; they are searched after an error only.
 
     Raises:
-        DataError: an image of the datasets cannot be opened. Any other error stays as it is.
+        DataError: an image of the datasets cannot be opened, or is too narrow to be resized. Any
+            other error stays as it is.
     """
     try:
         yield
@@ -28,11 +36,17 @@ def damaged_images_named(datasets: Iterable[Any]) -> Iterator[None]:
     except Exception as error:
         for dataset in datasets:
             for path in _paths_of(dataset):
-                problem = read_header(path).problem
-                if problem:
+                header = read_header(path)
+                if header.problem:
                     fix = 'Copy it again, or take it out with `mmdet-dab new-data --leave-out-faulty`'
-                    raise DataError(f'{path} {problem}: loading the images ended there. {fix}') from error
+                    raise DataError(f'{path} {header.problem}: loading the images ended there. {fix}') from error
+                if isinstance(error, cv2.error) and _is_narrow(header):
+                    raise DataError(f'{path}: {header.width} × {header.height} pixels {NO_SIZE}') from error
         raise
+
+
+def _is_narrow(header: Header) -> bool:
+    return max(header.stored_size) >= NARROW * min(header.stored_size)
 
 
 def datasets_of(runner: Any) -> Iterator[Any]:

@@ -15,8 +15,8 @@ from mmengine.config import Config
 from mmdet_dab.deploy.backends import load_backend, need
 from mmdet_dab.deploy.exported_detector import ExportedDetector
 from mmdet_dab.deploy.int8.data import CalibrationImages, Inputs, Yardstick
-from mmdet_dab.deploy.int8.parts import PARTS
-from mmdet_dab.deploy.int8.quantizers import QUANTIZERS
+from mmdet_dab.deploy.int8.parts import EVERY
+from mmdet_dab.deploy.int8.quantizers import QUANTIZERS, parts_in
 from mmdet_dab.deploy.metadata import Metadata, Trial, write_metadata
 from mmdet_dab.errors import UserError
 
@@ -24,6 +24,7 @@ from mmdet_dab.errors import UserError
 KEPT = 0.995
 #: What is tried, from the fastest file to the slowest.
 CHOICES = (
+    EVERY,
     ('backbone', 'neck', 'encoder', 'decoder'),
     ('backbone', 'neck', 'encoder'),
     ('backbone', 'neck'),
@@ -71,14 +72,14 @@ def quantize(config: Config, file: Path, number: int = 200, tell: Callable[[str]
     tell(f'  {measure.name} of the float32 file: {base:.3f}; int8 must keep {KEPT:.1%} of it')
     if base <= 0:
         raise UserError(f'{file}: {measure.name} is {base:.3f}, so that nothing can be chosen by it. The file stays.')
-    trials = [Trial((), 'float32', base)]
+    trials, there = [Trial((), 'float32', base)], parts_in(file)
     with tempfile.TemporaryDirectory(dir=file.absolute().parent) as folder:
         for trial, draft in _trials(file, Path(folder), images, measure, tell):
             trials.append(trial)
             if trial.metric >= KEPT * base:
                 metadata = replace(
                     load_backend(draft).metadata,
-                    float_parts=tuple(part for part in PARTS if part not in trial.int8_parts),
+                    float_parts=tuple(part for part in EVERY if part in there and part not in trial.int8_parts),
                     int8_metric=measure.name,
                     int8_trials=tuple(trials),
                 )
@@ -93,13 +94,20 @@ def quantize(config: Config, file: Path, number: int = 200, tell: Callable[[str]
     )
 
 
+def choices(file: Path) -> list[tuple[str, ...]]:
+    """:data:`CHOICES` of what an exported file has, each once."""
+    there = parts_in(file)
+    return list(dict.fromkeys(tuple(part for part in parts if part in there) for parts in CHOICES))
+
+
 def _trials(
     file: Path, folder: Path, images: CalibrationImages, measure: Yardstick, tell: Callable[[str], None]
 ) -> Iterator[tuple[Trial, Path]]:
     """What is measured, one by one, and the file of it."""
     metadata = load_backend(file).metadata
-    for rest in rests(file, folder, images[len(images) // 2]):
-        for parts in CHOICES:
+    precisions = rests(file, folder, images[len(images) // 2])
+    for parts in choices(file):
+        for rest in precisions:
             started = time.monotonic()
             draft = folder / '+'.join(parts) / file.name
             if not draft.exists():

@@ -1,4 +1,4 @@
-"""Which part of the detector each node of an exported file belongs to.
+"""Which part of the detector each product of an exported file belongs to.
 
 The names of nodes change with every version of the exporter. What does not change is the module
 that a node was traced in, which torch's exporter writes into the metadata of each ONNX node.
@@ -27,6 +27,11 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 #: Parts of convolutions. All of their nodes are quantized, sums too; elsewhere only products with
 #: weights.
 CONVOLUTIONAL = ('backbone', 'neck')
+#: The convolutions of these parts that see one channel each: a part of its own, wherever they are.
+#: Their few products make little speed, and the eight bits of each are averaged over fewer.
+DEPTHWISE = 'depthwise convolutions'
+#: All of them, in the order of a prediction.
+EVERY = ('backbone', DEPTHWISE, 'neck', 'encoder', 'decoder')
 
 
 def modules_of(model: Any) -> dict[str, str]:
@@ -50,6 +55,12 @@ def to_json(modules: Mapping[str, str]) -> str:
     return json.dumps(dict(modules))
 
 
-def part_of(module: str) -> str | None:
-    """The part that may become int8 to which a module belongs, or None."""
-    return next((part for part, starts in PARTS.items() if f'{module}.'.startswith(starts)), None)
+def part_of(module: str, depthwise: bool = False) -> str | None:
+    """The part that may become int8 to which a node belongs, or None.
+
+    Args:
+        module: that the node was traced in.
+        depthwise: whether it is a convolution of single channels.
+    """
+    part = next((part for part, starts in PARTS.items() if f'{module}.'.startswith(starts)), None)
+    return DEPTHWISE if depthwise and part in CONVOLUTIONAL else part

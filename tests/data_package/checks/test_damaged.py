@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
 from mmdet_dab.data.checks.damaged import damaged_images_named, datasets_of
@@ -42,6 +44,14 @@ def test_the_image_is_named(paths: list[Path], content: bytes):
     paths[3].write_bytes(content)
     with pytest.raises(DataError, match=paths[3].name), damaged_images_named(datasets_of(runner_of(*paths))):
         raise RuntimeError('Caught error in DataLoader worker process 0.')
+
+
+def test_an_image_of_one_row_is_named_where_a_resize_fails(paths: list[Path]):
+    cv2.imwrite(str(paths[3]), np.zeros((1, 3000, 3), np.uint8))
+    with pytest.raises(DataError, match=paths[3].name), damaged_images_named(datasets_of(runner_of(*paths))):
+        cv2.resize(np.zeros((1, 3000, 3), np.uint8), (64, 0))
+    with pytest.raises(cv2.error), damaged_images_named(datasets_of(runner_of(*paths[:3]))):
+        cv2.resize(np.zeros((1, 3000, 3), np.uint8), (64, 0))
 
 
 def test_other_errors_stay_what_they_are(paths: list[Path]):

@@ -298,7 +298,7 @@ class RTDETRProgram(nn.Module):
 
 def predict_rt_detr(size: tuple[int, int]) -> Any:
     """Prediction by transformers."""
-    model, images = RTDETRProgram(), torch.from_numpy(inputs(size)['images'])
+    model, images = RTDETRProgram().eval(), torch.from_numpy(inputs(size)['images'])
 
     @torch.inference_mode()
     def step() -> None:
@@ -322,7 +322,7 @@ def peer_forms(threads: int, size: tuple[int, int] = (640, 640)) -> list[Form]:
     """RT-DETR at the size that it is deployed with."""
     from mmdet_dab.analysis.complexity import ProductCounter
 
-    program, images = RTDETRProgram(), torch.zeros(1, 3, *size)
+    program, images = RTDETRProgram().eval(), torch.zeros(1, 3, *size)
     with torch.no_grad(), ProductCounter(program) as counter:
         program(images)
     total = sum(counter.weights.values()) + sum(counter.attention.values())
@@ -538,6 +538,7 @@ def main() -> None:
     )
     side_by_side.add_arguments(parser, rounds=5)
     args = parser.parse_args()
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore')  # in the processes that are timed
     MMLogger.get_current_instance().setLevel('WARNING')
     if len(args.small) > 2:
         parser.error(f'--small: a config and at most one checkpoint, but got {" ".join(args.small)}')

@@ -216,23 +216,33 @@ def recomputing(variant: str) -> nn.Module:
 
 
 def small(variant: str) -> nn.Module:
-    """The detector that ``mmdet-dab new-data`` trains on a CPU: EfficientNet-Lite0, denoising."""
+    """A detector that ``mmdet-dab new-data`` trains on a CPU, with denoising.
+
+    Args:
+        variant: file of its model: ``dn_detr_small``, from random weights, or ``dab_detr_lite0``,
+            from ImageNet.
+    """
+    from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
     import mmdet_dab
-    from mmdet_dab.config import load_config
     from mmdet_dab.registry import MODELS
 
     init_default_scope('mmdet')
     # The config of the checkout that the package is of.
     checkout = Path(mmdet_dab.__file__).parents[1]
-    config = load_config(checkout / 'configs' / '_base_' / 'models' / 'dab_detr_lite0.py', {})
-    config.model.backbone.init_cfg = None
-    config.model.query_generator.generator.num_queries = 60  # as for images of at most 30 objects
+    model = Config.fromfile(checkout / 'configs' / '_base_' / 'models' / f'{variant}.py').model
+    model.backbone.init_cfg = None
+    model.query_generator.generator.num_queries = 60  # as for images of at most 30 objects
     torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    model.init_weights()
-    return model.to(memory_format=torch.channels_last)  # as its recipe does
+    detector = MODELS.build(model)
+    detector.init_weights()
+    return detector
+
+
+def small_channels_last(variant: str) -> nn.Module:
+    """The same as its recipe trains it now."""
+    return small(variant).to(memory_format=torch.channels_last)
 
 
 def elsewhere(checkout: str, task: Callable[..., Any], *arguments: Any) -> Any:
@@ -241,7 +251,14 @@ def elsewhere(checkout: str, task: Callable[..., Any], *arguments: Any) -> Any:
     return task(*arguments)
 
 
-MODELS = {'mmdet': mmdets, 'Hugging Face': huggingfaces, 'ours': ours, 'recomputing': recomputing, 'small': small}
+MODELS = {
+    'mmdet': mmdets,
+    'Hugging Face': huggingfaces,
+    'ours': ours,
+    'recomputing': recomputing,
+    'small': small,
+    'small now': small_channels_last,
+}
 
 
 def candidate(task: Callable[..., Any], name: str, *arguments: Any) -> Callable[[], Any]:

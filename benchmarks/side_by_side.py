@@ -57,6 +57,10 @@ class Measurement:
         return statistics.median(self.seconds)
 
     @property
+    def processor_median(self) -> float:
+        return statistics.median(self.processor)
+
+    @property
     def spread(self) -> str:
         """Least and greatest, in seconds."""
         return f'{min(self.seconds):.3g} – {max(self.seconds):.3g}'
@@ -82,7 +86,8 @@ def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, devi
         process = context.Process(target=_work, args=(theirs, candidate, threads, device), daemon=True)
         process.start()
         workers[name] = (process, ours)
-        _receive(ours, name)
+    for name, (_, pipe) in workers.items():
+        _receive(pipe, name)
     results = {name: Measurement(name) for name in workers}
     for number in range(rounds + 1):
         for name, (_, pipe) in workers.items():
@@ -149,7 +154,7 @@ def peak_gb(device: str) -> float:
 # --- What the results were measured on, and where they go
 
 
-def machine_name(threads: int) -> str:
+def machine_name() -> str:
     """The machine and the versions."""
     model = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
@@ -160,13 +165,13 @@ def machine_name(threads: int) -> str:
     names = ('torch', 'mmdet', 'mmengine', 'transformers')
     versions = ', '.join(f'{name} {found}' for name in names if (found := installed(name)))
     capability = torch.backends.cpu.get_cpu_capability()
-    cores = plural(threads, 'thread')
-    return f'{model} ({capability}), {cores}{gpu}; Python {platform.python_version()}, {versions}'
+    return f'{model} ({capability}){gpu}; Python {platform.python_version()}, {versions}'
 
 
 def machine(threads: int, now: Callable[[], float] = time.perf_counter) -> str:
     """The same, and how fast it multiplies now."""
-    return f'{machine_name(threads)}; {matmul_rate(threads, now):.0f} GFLOPS in a float32 matrix product'
+    rate = matmul_rate(threads, now)
+    return f'{machine_name()}; {plural(threads, "thread")}, {rate:.0f} GFLOPS in a float32 matrix product'
 
 
 def plural(number: int, noun: str) -> str:

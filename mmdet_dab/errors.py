@@ -41,6 +41,11 @@ def listed(names: Iterable[object], at_most: int = 8) -> str:
     return ', '.join(texts[:at_most]) + (f' and {more:,} more' if more > 0 else '')
 
 
+def shortened(name: str, most: int = 60) -> str:
+    """The beginning of a long name; to draw 100,000 signs takes ten seconds, and nobody reads them."""
+    return name if len(name) <= most else f'{name[: most - 1]}…'
+
+
 def plural(number: int, noun: str, plural_noun: str | None = None) -> str:
     """A number and its noun: ``1 image``, ``2 images``; ``plural_noun='boxes'`` if irregular."""
     return f'{number:,} {noun if number == 1 else plural_noun or noun + "s"}'

@@ -81,6 +81,7 @@ def checkpoint_cases(task: Task, variant: checkpoints.Variant, file: Path, out: 
     expected = {checkpoints.NOBODY: 'done', checkpoints.RESUME: 'done'}
     expected |= dict.fromkeys((checkpoints.ALL, checkpoints.FIT), 'refused')
     by_resume = {**expected, checkpoints.RESUME: 'refused'}
+    partly = {**expected, checkpoints.FIT: 'either'}
     if file.suffix == '.safetensors':
         by_resume = dict.fromkeys(by_resume, 'refused')
     config, images = task.config, task.folder / 'images'
@@ -88,7 +89,7 @@ def checkpoint_cases(task: Task, variant: checkpoints.Variant, file: Path, out: 
     only_refused = 'refused' if refused_by_all else 'either'
     for tool, work, expect in (
         ('train --resume', command('train', config, '--resume', file, '--work-dir', out), by_resume),
-        ('train load_from', command('train', config, '--work-dir', out, *start), expected),
+        ('train load_from', command('train', config, '--work-dir', out, *start), partly),
         ('test', command('test', config, file, '--work-dir', out), expected),
         ('infer', command('infer', task.image, config, file, '--out-dir', out), expected),
         ('convert', command('convert', file, out, '--config', config, '--to', 'huggingface'), only_refused),
@@ -99,7 +100,7 @@ def checkpoint_cases(task: Task, variant: checkpoints.Variant, file: Path, out: 
                     '--checkpoint', file),
             only_refused,
         ),
-        ('init_detector', inference(task, file), {**expected, checkpoints.FIT: 'either'}),
+        ('init_detector', inference(task, file), partly),
     ):  # fmt: skip
         wanted = expect if isinstance(expect, str) else expect.get(variant.refused_by, 'either')
         # Any may be refused for the model that is in it, by the key of the model.
@@ -236,7 +237,9 @@ def run_arguments(folder: Path, choice: Choice) -> Iterator[Outcome]:
         name = ' '.join(Path(part).name if part.startswith('/') else part for part in given)[:100]
         if not choice.tool_is_wanted(wrong.command) or not choice.takes(name):
             continue
-        case = Case(wrong.command or 'mmdet-dab', name, command(*given), wrong.names, 'refused', guarded.harm)
+        # What is no image is named, as one of many would be.
+        expect = 'named' if wrong.command in ('infer', 'run') else 'refused'
+        case = Case(wrong.command or 'mmdet-dab', name, command(*given), wrong.names, expect, guarded.harm)
         yield run(case, folder / 'trial')
 
 

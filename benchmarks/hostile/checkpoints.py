@@ -24,8 +24,8 @@ from mmengine.logging import HistoryBuffer
 from mmdet_dab.checkpoints.loading import read_checkpoint
 from mmdet_dab.errors import shown
 
-#: Who must refuse a file. ``FIT`` is all that compare weights with a model, which mmdet's
-#: ``init_detector`` does not.
+#: Who must refuse a file. ``FIT`` is all that need every weight of a model: a training run warns of
+#: those that it begins anew, and mmdet's ``init_detector`` of those that it leaves as they were.
 ALL, FIT, RESUME, NOBODY, ANY = 'all', 'fit', 'resume', 'nobody', 'any'
 
 
@@ -36,8 +36,7 @@ class Variant:
     Attributes:
         name: in words; the file is called after it.
         write: writes the file.
-        refused_by: every tool, those that compare weights with a model, ``--resume`` alone, nobody,
-            or any.
+        refused_by: every tool, those that need every weight, ``--resume`` alone, nobody, or any.
         suffix: of the file.
     """
 
@@ -310,7 +309,8 @@ def _of_other_tensors(content: dict[str, Any]) -> Iterator[Variant]:
         'of one value, claiming more': torch.zeros(1).expand(10**6, 10**6),
         'nested': [torch.zeros(1)],
     }.items():
-        yield Variant(f'a weight {name}', _changed(content, _set(f'state_dict/{weight}', tensor)), ALL)
+        refused_by = FIT if name in ('of another shape', 'empty', 'a scalar', 'of int64', 'of bool') else ALL
+        yield Variant(f'a weight {name}', _changed(content, _set(f'state_dict/{weight}', tensor)), refused_by)
     yield Variant('a weight of float16', _changed(content, _set(f'state_dict/{weight}', zeros.half())), ANY)
     yield Variant(
         'a weight of float64', _changed(content, _set(f'state_dict/{weight}', torch.zeros(shape).double())), NOBODY

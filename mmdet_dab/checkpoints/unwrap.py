@@ -29,7 +29,7 @@ def stored_weights(content: Any) -> tuple[dict[str, Tensor], tuple[str, ...]] | 
     """
     if not isinstance(content, Mapping) or not content:
         return None
-    if all(isinstance(value, Tensor) for value in content.values()):
+    if all(type(key) is str and isinstance(value, Tensor) for key, value in content.items()):
         return dict(content), ()
     for key in KEYS:
         found = stored_weights(content.get(key))

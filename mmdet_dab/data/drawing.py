@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from mmdet_dab.errors import shortened
+
 #: Of a name, as a fraction of the image's height; it stands inside of a box that begins higher.
 NAME_HEIGHT = 0.05
 
@@ -35,7 +37,7 @@ def draw_name(
 
     Args:
         axes: show the image.
-        name: as it is; a dollar sign is a dollar sign.
+        name: of its class; a dollar sign is a dollar sign.
         box: x y w h in pixels.
         colour: behind the name.
         height: of the image in pixels.
@@ -45,7 +47,7 @@ def draw_name(
     axes.text(
         max(box[0], 0),
         max(box[1], 0),
-        name,
+        shortened(name),
         fontsize=size,
         color='white',
         va='bottom' if above else 'top',

@@ -26,7 +26,7 @@ from mmdet_dab.data.images import Header, read_header
 from mmdet_dab.data.palette import COLOURS, palette
 from mmdet_dab.data.report import printable
 from mmdet_dab.data.statistics import Resizing
-from mmdet_dab.errors import plural
+from mmdet_dab.errors import plural, shortened
 
 COLUMNS, TRAIN_IMAGES, VAL_IMAGES = 4, 8, 4
 #: With more objects on an image their names would hide it; the colours tell, unless too many.
@@ -92,7 +92,7 @@ def _draw_legend(
     on_sheet = [tile.data.labels(classes)[tile.data.image_index == tile.row] for tile in tiles]
     shown = sorted(set(np.concatenate(on_sheet).tolist()) - {-1})[:MOST_IN_LEGEND]
     patches = [*(Patch(color=colours[label]) for label in shown), Patch(fill=False, linestyle='--')]
-    names = [*(classes[label] for label in shown), 'not trained on']
+    names = [*(shortened(classes[label]) for label in shown), 'not trained on']
     legend = figure.legend(
         patches, names, loc='outside lower center', ncols=min(len(names), 9), fontsize=9, frameon=False
     )

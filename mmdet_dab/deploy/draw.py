@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mmdet_dab.deploy.detections import Detections
-from mmdet_dab.errors import UserError
+from mmdet_dab.errors import UserError, shortened
 
 #: An image whose shorter side is much smaller, in pixels, is drawn enlarged; its longer side to
 #: this size at most.
@@ -36,7 +36,7 @@ def draw(image: np.ndarray, found: Detections, palette: Sequence[Sequence[int]])
         colour = tuple(palette[found.labels[index]])
         left, top, right, bottom = found.boxes[index].tolist()
         pen.rectangle((left, top, max(left, right), max(top, bottom)), outline=colour, width=line)
-        text = f'{" ".join(found.names[index].split())} {found.scores[index]:.2f}'
+        text = f'{shortened(" ".join(found.names[index].split()))} {found.scores[index]:.2f}'
         # A label stays within the image.
         start = max(0, min(left, image.shape[1] - pen.textlength(text, font=font) - 1))
         box = pen.textbbox((start, max(0, top - size - 2 * line)), text, font=font)

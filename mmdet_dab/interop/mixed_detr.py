@@ -194,7 +194,9 @@ class MixedDeformableDETR(MixedDETR):
         **kwargs: Any,
     ) -> None:
         name = type(self).__name__
-        require(name, 'as_two_stage', as_two_stage, not as_two_stage, 'False: ComposedDETR can, with EncoderQueryGenerator')
+        require(
+            name, 'as_two_stage', as_two_stage, not as_two_stage, 'False: ComposedDETR can, with EncoderQueryGenerator'
+        )
         fix = "None: take query_generator=dict(type='mmdet_dab.DenoisingQueryGenerator', …)"
         require(name, 'dn_cfg', dn_cfg, dn_cfg is None, fix)
         if with_box_refine and 'type' not in decoder:

@@ -25,7 +25,8 @@ from mmdet_dab.registry import MODELS
 
 #: Where fused kernels spare the whole attention matrix; they want values as wide as keys.
 FUSED_DEVICES = ('cpu', 'cuda')
-#: Below, a CPU's backward pass of attention is faster in float32 than in bfloat16, up to four times.
+#: Below, a CPU's backward pass of attention is faster in float32 than in bfloat16, up to four
+#: times.
 FEW_KEYS = 512
 
 

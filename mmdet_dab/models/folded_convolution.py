@@ -1,5 +1,5 @@
-"""A convolution and the frozen batch norm after it in one: the norm goes into the weights, which are
-few, and not over the maps, which are large.
+"""A convolution and the frozen batch norm after it in one: the norm goes into the weights, which
+are few, and not over the maps, which are large.
 
 norm(conv(x, w)) = conv(x, w · scale) + shift. The weights are trained as before: their gradient is
 that of the folded ones, times scale. What follows the norm, a residual and a ReLU, is computed
@@ -37,7 +37,7 @@ class Geometry(NamedTuple):
 
 
 def folds(convolution: nn.Module, norm: nn.Module) -> bool:
-    """Whether :func:`folded` takes these two now: with gradients, not compiled, not folded for good.
+    """Whether :func:`folded` takes these two now: with gradients, and not compiled.
 
     Without gradients ``optimize_for_inference`` folds once and for all, and a compiler does better.
     """
@@ -193,8 +193,8 @@ def _gradients(
 
 
 def _is_product(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether a matrix product is faster: for 1×1 convolutions on one thread, for which PyTorch does
-    not choose oneDNN.
+    """Whether a matrix product is faster: for 1×1 convolutions on one thread, for which PyTorch
+    does not choose oneDNN.
     """
     return (
         x.device.type == 'cpu'

@@ -40,7 +40,7 @@ def test_averaged_weights_come_first(content, keys):
     assert weights['a.bias'].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize('content', [{}, 3, {'epoch': 3}, {'model': {'a': 'text'}}, [WEIGHTS]])
+@pytest.mark.parametrize('content', [{}, 3, {'epoch': 3}, {'model': {'a': 'text'}}, [WEIGHTS], {1: WEIGHTS['a.bias']}])
 def test_no_weights(content):
     assert stored_weights(content) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from PIL import Image
 from mmdet_dab.data.coco import read_coco
 from mmdet_dab.data.sample_sheet import choose, draw_sheet
 from mmdet_dab.data.statistics import Resizing
+from mmdet_dab.errors import shortened
 from tests.helpers.drawn import Drawn
 
 
@@ -37,6 +39,17 @@ def test_names_are_drawn_as_they_are(
     assert path.is_file()
     assert not [str(one.message) for one in recwarn if 'Glyph' in str(one.message)]
     assert capfd.readouterr().err == ''
+
+
+def test_of_a_long_name_the_beginning_is_drawn(drawn: Drawn, tmp_path: Path):
+    """All of it took ten seconds."""
+    drawn.content['categories'][1]['name'] = name = 'x' * 100_000
+    splits = [('train', read_coco(drawn.coco()), drawn.images)]
+    started = time.process_time()
+    draw_sheet(tmp_path / 'sheet.png', splits, ('square', name), Resizing((64, 48), keep_ratio=False))
+    assert time.process_time() - started < 4
+    assert shortened('x' * 60) == 'x' * 60
+    assert len(shortened(name)) == 60
 
 
 def test_images_with_an_orientation_and_invalid_boxes_are_chosen_and_damaged_ones_not(drawn: Drawn):

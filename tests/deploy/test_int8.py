@@ -4,12 +4,12 @@ stays."""
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from mmengine.config import Config
@@ -22,7 +22,7 @@ from mmdet_dab.deploy.exporter import Request, export, onnx_to_openvino
 from mmdet_dab.deploy.int8 import choice
 from mmdet_dab.deploy.int8.data import CalibrationImages, Yardstick, dataset_as_tested
 from mmdet_dab.deploy.int8.parts import CONVOLUTIONAL, DEPTHWISE, SCOPES, modules_of, part_of
-from mmdet_dab.deploy.int8.quantizers import parts_onnx
+from mmdet_dab.deploy.int8.quantizers import parts_onnx, quantize_onnx
 from mmdet_dab.deploy.metadata import Metadata, Trial
 from mmdet_dab.deploy.verify import difference
 from mmdet_dab.errors import ConfigError, UserError
@@ -167,21 +167,48 @@ def test_parts_by_module(module: str, part: str | None):
     assert part_of(module, depthwise=True) == (DEPTHWISE if part in CONVOLUTIONAL else part)
 
 
+def chain(tmp_path: Path, weights: dict[str, tuple[int, int]], between: str | None = None) -> Path:
+    """A file of 1×1 convolutions of four channels in a row: name -> (channels out, in of each group)."""
+    random = np.random.default_rng(0)
+    inits = [
+        onnx.numpy_helper.from_array(4 * random.standard_normal((*shape, 1, 1)).astype(np.float32), name)
+        for name, shape in weights.items()
+    ]
+    nodes, before = [], 'start'
+    for name, shape in weights.items():
+        nodes.append(onnx.helper.make_node('Conv', [before, name], [f'{name}_out'], name=name, group=4 // shape[1]))
+        before = f'{name}_out'
+        if between and name != list(weights)[-1]:
+            nodes.append(onnx.helper.make_node(between, [before], [f'{name}_after'], name=f'{name}_{between}'))
+            before = f'{name}_after'
+    for node in nodes:
+        module = 'bbox_head.x' if node.name == 'other' else f'backbone.{node.name}'
+        node.metadata_props.add(key=SCOPES, value=str(['', f'detector.{module}']))
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4, 8, 8]) for name in ('start', before)
+    ]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, 'chain', ends[:1], ends[1:], inits),
+        ir_version=10,
+        opset_imports=[onnx.helper.make_opsetid('', 18)],
+    )
+    onnx.save(model, tmp_path / 'chain.onnx')
+    return tmp_path / 'chain.onnx'
+
+
 def test_depthwise_convolutions_are_a_part(tmp_path: Path):
-    """By hand: a convolution of three channels, one of single channels, one of two groups, one elsewhere."""
-    weights = {'full': (4, 4), 'single': (4, 1), 'pairs': (4, 2), 'other': (4, 4)}
-    inits = [onnx.numpy_helper.from_array(np.ones((*shape, 1, 1), np.float32), name) for name, shape in weights.items()]
-    nodes = []
-    for name, (before, after) in zip(weights, pairwise('abcde'), strict=True):
-        nodes.append(onnx.helper.make_node('Conv', [before, name], [after], name=name, group=4 // weights[name][1]))
-        module = 'bbox_head.x' if name == 'other' else f'backbone.{name}'
-        scopes = str(['', f'detector.{module}'])
-        nodes[-1].metadata_props.add(key=SCOPES, value=scopes)
-    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4, 2, 2]) for name in 'ae']
-    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, 'g', ends[:1], ends[1:], inits))
-    assert parts_onnx(model) == {'full': 'backbone', 'single': DEPTHWISE, 'pairs': 'backbone'}
-    onnx.save(model, tmp_path / 'model.onnx')
-    assert choice.choices(tmp_path / 'model.onnx') == [('backbone', DEPTHWISE), ('backbone',)]
+    file = chain(tmp_path, {'full': (4, 4), 'single': (4, 1), 'pairs': (4, 2), 'other': (4, 4)})
+    assert parts_onnx(onnx.load(file)) == {'full': 'backbone', 'single': DEPTHWISE, 'pairs': 'backbone'}
+    assert choice.choices(file) == [('backbone', DEPTHWISE), ('backbone',)]
+
+
+def test_depthwise_convolutions_in_float_read_what_the_activation_made(tmp_path: Path):
+    """Half of what goes into the ReLU is negative; without it, the results would be others."""
+    file, out = chain(tmp_path, {'full': (4, 4), 'single': (4, 1), 'last': (4, 4)}, 'Relu'), tmp_path / 'int8.onnx'
+    images = [{'start': np.random.default_rng(1).standard_normal((1, 4, 8, 8), dtype=np.float32)}]
+    quantize_onnx(file, out, ('backbone',), images)
+    expected, found = (onnxruntime.InferenceSession(path).run(None, images[0])[0] for path in (file, out))
+    assert 0 < np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
 
 
 def quantized_parts(file: Path, out: Path) -> set[str | None]:

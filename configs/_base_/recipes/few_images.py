@@ -28,6 +28,8 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=1.0)}),
 )
 default_hooks = dict(
+    # Convolutions are faster on a CPU, depthwise ones by half.
+    channels_last=dict(type='ChannelsLastHook'),
     visualization=dict(interval=20),
     # Validated and kept is an average of the weights over the last steps, which is better than the
     # last ones; the first 200 hardly count. A config sets `momentum`, the weight of the newest.

@@ -6,5 +6,3 @@ _base_ = ['../models/dab_detr_lite0.py', 'few_images.py']
 model = {{_base_.few_images_model}}
 # What the backbone knows is worth keeping: it learns half as fast as the rest.
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.5)}))
-# Depthwise convolutions take half the time.
-default_hooks = dict(channels_last=dict(type='ChannelsLastHook'))

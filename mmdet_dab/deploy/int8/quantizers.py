@@ -137,7 +137,9 @@ def quantize_onnx(file: Path, out: Path, parts: Collection[str], images: Images)
             return next(self.left, None)
 
     model = onnx.load(file)
-    chosen = [name for name, part in parts_onnx(model).items() if part in parts]
+    found = parts_onnx(model)
+    chosen = [name for name, part in found.items() if part in parts]
+    alone = DEPTHWISE in found.values() and DEPTHWISE not in parts
     quantize_static(
         model,
         out,
@@ -147,7 +149,12 @@ def quantize_onnx(file: Path, out: Path, parts: Collection[str], images: Images)
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
-        extra_options={'OpTypesToExcludeOutputQuantization': ['MatMul', 'Gemm']},
+        extra_options={
+            'OpTypesToExcludeOutputQuantization': ['MatMul', 'Gemm'],
+            # ReLU is left to the range of the int8 tensor after it. A convolution in float reads
+            # the tensor before it.
+            'QDQKeepRemovableActivations': alone,
+        },
     )
     quantized = onnx.load(out)
     _spare_the_others(quantized, {node.name for node in model.graph.node} - set(chosen))

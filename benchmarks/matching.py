@@ -42,7 +42,7 @@ def mmdets_losses(device: str, our_assigner: bool = False) -> Any:
     """mmdet: image by image, layer by layer; with its own assigner or with ours."""
     head = mmdets('r50').bbox_head.to(device)
     if our_assigner:
-        from mmdet_dab.models import MatcherAssigner
+        from mmdet_dab.interop import MatcherAssigner
 
         head.assigner = MatcherAssigner(_our_head().matcher)
     logits, boxes = outputs(device, BATCH)

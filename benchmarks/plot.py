@@ -39,7 +39,7 @@ COLOURS = {
 
 def rows_of(name: str) -> list[dict[str, str]]:
     """The table between the marks of a benchmark in the page: a dict per row, by the titles of the
-    columns.
+    columns; none where it was not measured yet.
 
     Raises:
         SystemExit: the page has no such table.
@@ -49,9 +49,10 @@ def rows_of(name: str) -> list[dict[str, str]]:
     if begin not in page or end not in page:
         raise SystemExit(f'error: {PAGE} has no table {name}: run the benchmark with --publish first')
     text = page.split(begin)[1].split(end)[0]
-    titles, _, *rows = [
-        [cell.strip(' *') for cell in line.strip('|').split('|')] for line in text.splitlines() if line.startswith('|')
-    ]
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    if not lines:
+        return []
+    titles, _, *rows = [[cell.strip(' *') for cell in line.strip('|').split('|')] for line in lines]
     return [dict(zip(titles, row, strict=True)) for row in rows]
 
 
@@ -63,7 +64,7 @@ def ratios(name: str) -> dict[str, float]:
 
 def draw_ratios(axes: Any) -> None:
     """A group of bars for each task."""
-    names, row, middles, seen = list(SPEED), 0.0, [], set()
+    names, row, middles, seen = [name for name in SPEED if rows_of(name)], 0.0, [], set()
     for name in names:
         found = ratios(name)
         middles.append(row + (len(found) - 1) / 2)

@@ -57,6 +57,10 @@ class Measurement:
         return statistics.median(self.seconds)
 
     @property
+    def processor_median(self) -> float:
+        return statistics.median(self.processor)
+
+    @property
     def spread(self) -> str:
         """Least and greatest, in seconds."""
         return f'{min(self.seconds):.3g} – {max(self.seconds):.3g}'
@@ -150,7 +154,7 @@ def peak_gb(device: str) -> float:
 # --- What the results were measured on, and where they go
 
 
-def machine_name(threads: int) -> str:
+def machine_name() -> str:
     """The machine and the versions."""
     model = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
@@ -161,13 +165,13 @@ def machine_name(threads: int) -> str:
     names = ('torch', 'mmdet', 'mmengine', 'transformers')
     versions = ', '.join(f'{name} {found}' for name in names if (found := installed(name)))
     capability = torch.backends.cpu.get_cpu_capability()
-    cores = plural(threads, 'thread')
-    return f'{model} ({capability}), {cores}{gpu}; Python {platform.python_version()}, {versions}'
+    return f'{model} ({capability}){gpu}; Python {platform.python_version()}, {versions}'
 
 
 def machine(threads: int, now: Callable[[], float] = time.perf_counter) -> str:
     """The same, and how fast it multiplies now."""
-    return f'{machine_name(threads)}; {matmul_rate(threads, now):.0f} GFLOPS in a float32 matrix product'
+    rate = matmul_rate(threads, now)
+    return f'{machine_name()}; {plural(threads, "thread")}, {rate:.0f} GFLOPS in a float32 matrix product'
 
 
 def plural(number: int, noun: str) -> str:

@@ -121,9 +121,15 @@ def test_parts_of_two_machines_are_not_one_run(tmp_path, monkeypatch):
     measured(monkeypatch, tmp_path, growth='EPYC', matching='Xeon')
     with pytest.raises(SystemExit, match=r'not of one machine .*matching: Xeon'):
         speed.publish(['growth', 'matching'])
-    with pytest.raises(SystemExit, match=r'benchmarks.speed train-r50'):
-        speed.publish(['growth', 'train-r50'])
     assert 'table of' not in side_by_side.PAGE.read_text()
+
+
+def test_a_part_that_was_not_measured_stays(tmp_path, monkeypatch, capsys):
+    measured(monkeypatch, tmp_path, growth='EPYC')
+    side_by_side.PAGE.write_text(side_by_side.PAGE.read_text() + '\n<!-- matching: begin -->\nas it was')
+    speed.publish(['growth', 'matching'])
+    assert 'as it was' in side_by_side.PAGE.read_text()
+    assert 'matching' in capsys.readouterr().out
 
 
 def test_a_whole_test_of_drawn_images(tmp_path):

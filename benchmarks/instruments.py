@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from mmdet.structures import SampleList
 from torch import Tensor, nn
 
-from mmdet_dab.models import AnchorQueryGenerator, SetPredictionHead
+from mmdet_dab.models import AnchorQueryGenerator, SetPredictionHead, UniformAnchors
 from mmdet_dab.models.layers import inverse_sigmoid
 from mmdet_dab.models.structures import ImageTokens, Queries
-from mmdet_dab.registry import MODELS
+from mmdet_dab.registry import MODELS, TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class NormalCentres(UniformAnchors):
+    """Centres N(0, 1) before the sigmoid, as released, but sizes as in the base."""
+
+    def __call__(self, num_queries: int) -> Tensor:
+        """(N, 4) logits."""
+        return torch.cat((torch.randn(num_queries, 2), super().__call__(num_queries)[:, 2:]), dim=1)
 
 
 @MODELS.register_module()

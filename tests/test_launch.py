@@ -63,9 +63,8 @@ def test_runs_of_one_process_log_to_their_own_folders(tmp_path: Path):
 def test_a_list_of_hooks_in_the_config_leaves_out_no_guard(tmp_path: Path):
     """``custom_hooks`` of a config replaces the list of its base."""
     config = interrupted_config(tmp_path, work_dir=str(tmp_path / 'work'))
-    config.custom_hooks, config.default_hooks.resume = [], None
-    config.train_cfg = config.train_dataloader = config.optim_wrapper = config.param_scheduler = None
-    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    config.custom_hooks = []
+    config.default_hooks.pop('resume')
     torch.save({'state_dict': {'other.weight': torch.zeros(3)}}, tmp_path / 'other.pth')
     config.load_from = str(tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match=r'other\.pth'):

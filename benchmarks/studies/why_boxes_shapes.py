@@ -30,6 +30,7 @@ runs = {
         ('4, uniform centres', boxes, start('UniformAnchors', None)),
         ('4, uniform centres, one size', boxes, start('UniformAnchors', 0.4)),
         ('4, uniform centres, one size, frozen', boxes, {**start('UniformAnchors', 0.4), **frozen}),
+        ('4, one size', boxes, start('NormalCentres', 0.4)),
         ('4, boxes measured from centres alone', boxes, centres),
         (
             '4, uniform centres, one size, boxes measured from centres alone',

@@ -42,8 +42,8 @@ def load_local(filename: str, map_location: Any = None) -> Any:
     check_names(path, content)
     weights = stored_weights({key: content[key] for key in content if key != 'meta'})
     if weights is None:
-        raise CheckpointError(f'checkpoint {path} holds no tensors by name (its keys: {listed(content) or "none"})')
+        raise CheckpointError(f'checkpoint {path}: it holds no tensors by name (its keys: {listed(content) or "none"})')
     for name, tensor in weights[0].items():
         if problem := value_problem(tensor):
-            raise CheckpointError(f'checkpoint {path} is damaged: {name} {problem}. Take another one')
+            raise CheckpointError(f'checkpoint {path}: {name} {problem}. It is damaged: take another one')
     return content

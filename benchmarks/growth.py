@@ -212,7 +212,9 @@ def report(found: dict[str, list[Point]]) -> str:
 
 
 def part(args: argparse.Namespace) -> side_by_side.Part:
-    """The table, in processor time of one thread, in which what else the machine does counts little."""
+    """The table, in processor time of one thread, in which what else the machine does counts
+    little.
+    """
     rounds = 2
     torch.set_num_threads(1)
     found = sweeps(rounds, time.process_time)

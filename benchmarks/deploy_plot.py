@@ -34,7 +34,7 @@ def draw(axes: Any, name: str) -> None:
         axes.text(ms, place, f' {ms:.4g} ms, {row[factor]}{ap}', va='center', fontsize=8)
     axes.set_yticks(range(len(rows)), [row[title] for row in rows], fontsize=8)
     axes.invert_yaxis()
-    axes.margins(x=0.35)
+    axes.margins(x=0.5)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(f'ms of a prediction; hatched: its floor; ×: {factor}')
 

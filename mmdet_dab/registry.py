@@ -10,6 +10,8 @@ scope is ``mmdet_dab`` finds ``type='ResNet'``.
 
 from __future__ import annotations
 
+from typing import Any
+
 import mmdet.registry
 import mmengine.registry
 from mmengine.registry import Registry
@@ -29,6 +31,22 @@ class PartRegistry(Registry):
         root = getattr(mmengine.registry, kind)
         super().__init__(root.name, parent=root, scope=SCOPE, locations=list(locations))
         self.mmdets: Registry = getattr(mmdet.registry, kind)
+        self._offers = False
+
+    def offer(self) -> None:
+        """Let mmdet's registry find these parts by their bare names, and from now on every new one,
+        such as a user's; names that mmdet uses stay its own.
+        """
+        self._offers = True
+        self.mmdets.import_from_location()  # a name that comes later would meet ours in its place
+        for name, part in self.module_dict.items():
+            if name not in self.mmdets.module_dict:
+                self.mmdets.register_module(name=name, module=part)
+
+    def _register_module(self, *args: Any, **kwargs: Any) -> None:
+        super()._register_module(*args, **kwargs)
+        if self._offers:
+            self.offer()
 
     def get(self, key: str) -> type | None:
         """The part of that name: ours, MMEngine's, or mmdet's."""
@@ -67,14 +85,9 @@ REGISTRIES = (
 
 
 def offer_to_mmdet() -> None:
-    """Let mmdet's registries find our parts by their bare names; names that mmdet uses stay its
-    own.
-    """
+    """Let mmdet's registries find our parts by their bare names."""
     for ours in REGISTRIES:
-        ours.mmdets.import_from_location()  # a name that comes later would meet ours in its place
-        for name, part in ours.module_dict.items():
-            if name not in ours.mmdets.module_dict:
-                ours.mmdets.register_module(name=name, module=part)
+        ours.offer()
 
 
 def names_of_both() -> list[str]:

@@ -101,7 +101,7 @@ def test_ours_as_a_base_with_parts_of_mmdet(tmp_path: Path):
     assert cfg.model.num_queries == 7
     assert cfg.train_dataloader == load_config('dab_detr_r50_50e').train_dataloader
     model = build(cfg)
-    assert type(model.backbone).__name__ == 'ResNet'
+    assert type(model.backbone).__name__ == 'FoldingResNet'
 
 
 def test_ours_as_a_base_that_does_not_exist(tmp_path: Path):

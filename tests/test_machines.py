@@ -129,6 +129,7 @@ def save(number, frame):
     sys.exit(128 + number)
 signal.signal(signal.SIGTERM, save)
 if os.environ['RANK'] == '0':
+    time.sleep(1)  # torchrun may still be starting the other one
     os.kill(os.getppid(), signal.SIGTERM)
 time.sleep(60)
 """

@@ -136,7 +136,7 @@ def test_a_detector_is_built_in_our_scope():
     model = registry.MODELS.build(tiny.tiny_config())
     names = {type(part).__module__.split('.')[0] for part in (model, model.encoder, model.bbox_head)}
     assert names == {'mmdet_dab'}
-    assert type(model.backbone).__module__.startswith('mmdet.')
+    assert type(model.data_preprocessor).__module__.startswith('mmdet.')
     assert type(model.bbox_head.loss_iou).__module__.startswith('mmdet.')
 
 
@@ -144,9 +144,10 @@ def test_the_scope_can_stand_in_a_config(tmp_path):
     from mmengine.runner import Runner
 
     config = Config(dict(model=tiny.tiny_config(), work_dir=str(tmp_path), default_scope='mmdet_dab'))
-    runner = Runner.from_cfg(config)
+    with DefaultScope.overwrite_default_scope('mmdet'):  # a Runner's scope stays behind it
+        runner = Runner.from_cfg(config)
     assert type(runner.model).__module__.startswith('mmdet_dab.')
-    assert type(runner.model.backbone).__module__.startswith('mmdet.')
+    assert type(runner.model.data_preprocessor).__module__.startswith('mmdet.')
 
 
 @pytest.mark.usefixtures('spare_registries')
@@ -196,3 +197,12 @@ def test_new_parts_can_be_offered_again():
     registry.offer_to_mmdet()
     registry.offer_to_mmdet()
     assert mmdet.registry.TASK_UTILS.get('NewMatcher') is NewMatcher
+
+
+@pytest.mark.usefixtures('spare_registries')
+def test_a_part_that_comes_later_has_its_bare_name_too():
+    @registry.MODELS.register_module()
+    class ComesLater(nn.Module):
+        pass
+
+    assert mmdet.registry.MODELS.get('ComesLater') is ComesLater

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mmdet_dab.models.frozen_norm import FrozenBatchNorm
+from mmdet_dab.models.frozen_norm import is_frozen, scale_and_shift
 
 #: What may follow: nothing, max(0, x), or that up to 6.
 Activation = Literal['none', 'relu', 'relu6']
@@ -42,7 +42,7 @@ def folds(convolution: nn.Module, norm: nn.Module) -> bool:
     Without gradients ``optimize_for_inference`` folds once and for all, and a compiler does better.
     """
     return (
-        isinstance(norm, FrozenBatchNorm)
+        is_frozen(norm)
         and isinstance(convolution, nn.Conv2d)
         and convolution.bias is None
         and convolution.padding_mode == 'zeros'
@@ -78,7 +78,7 @@ def folded(
     """
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    scale, shift = cast(FrozenBatchNorm, norm).scale_and_shift()
+    scale, shift = scale_and_shift(norm)
     layer = cast(nn.Conv2d, convolution)
     geometry = Geometry(cast('tuple[int, ...]', layer.padding), layer.stride, layer.dilation, layer.groups)
     if residual is not None:

@@ -27,19 +27,26 @@ class FrozenBatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        scale, shift = self.scale_and_shift()
+        scale, shift = scale_and_shift(self)
         return torch.addcmul(shift.to(x.dtype)[:, None, None], x, scale.to(x.dtype)[:, None, None])
 
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift, (C,) each.
 
-        Raises:
-            RuntimeError: the weights are to be trained.
-        """
-        if self.weight.requires_grad:
-            raise RuntimeError(
-                f"{type(self).__name__} is not for training: write norm_cfg=dict(type='BN', requires_grad=True), "
-                'or set requires_grad=False'
-            )
-        scale = self.weight * (cast(Tensor, self.running_var) + self.eps).rsqrt()
-        return scale, self.bias - cast(Tensor, self.running_mean) * scale
+def is_frozen(norm: nn.Module) -> bool:
+    """Whether it is such a norm."""
+    return isinstance(norm, FrozenBatchNorm)
+
+
+def scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a frozen norm multiplies by and adds, (C,) each.
+
+    Raises:
+        RuntimeError: its weights are to be trained.
+    """
+    norm = cast(FrozenBatchNorm, norm)
+    if norm.weight.requires_grad:
+        raise RuntimeError(
+            f"{type(norm).__name__} is not for training: write norm_cfg=dict(type='BN', requires_grad=True), "
+            'or set requires_grad=False'
+        )
+    scale = norm.weight * (cast(Tensor, norm.running_var) + norm.eps).rsqrt()
+    return scale, norm.bias - cast(Tensor, norm.running_mean) * scale

@@ -62,6 +62,7 @@ PARAMETERS = {
     'dab_detr_r50_fixxy_3pat_50e.py': 43_721_978,
     'dab_detr_swin_b_50e.py': 106_830_218,
     'dab_detr_swin_t_50e.py': 47_405_452,
+    'mix/anchor_content_dab_detr_r50_50e.py': 43_723_090,
     'mix/anchor_masked_dab_detr_r50_50e.py': 43_721_810,
     'mix/conditional_detr_r50_50e.py': 43_468_694,
     'mix/detr_r50_150e.py': 41_575_061,

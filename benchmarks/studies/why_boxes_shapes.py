@@ -9,7 +9,7 @@ seeds = [0, 1, 2]
 boxes, dab = (f'configs/mix/road/{name}_shapes.py' for name in ('4_boxes', '7_temperature'))
 queries = {'model.query_generator.num_queries': 16}
 content = {'model.query_generator.learned_content': True}
-told = {'model.query_generator.type': 'ToldQueryGenerator'}
+told = {'model.query_generator.type': 'AnchorContentQueryGenerator'}
 centres = {'model.bbox_head.type': 'CentresOnlyHead'}
 frozen = {'optim_wrapper.paramwise_cfg.custom_keys': {'query_generator.sizes': dict(lr_mult=0.0, decay_mult=0.0)}}
 long = {'train_cfg.max_iters': 6000, 'param_scheduler.1.end': 6000}

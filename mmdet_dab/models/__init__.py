@@ -1,5 +1,6 @@
 """The detector and its parts, one idea of the paper per file."""
 
+from mmdet_dab.models.anchor_content import AnchorContentQueryGenerator
 from mmdet_dab.models.anchor_masked_attention import AnchorMaskedCrossAttention
 from mmdet_dab.models.anchor_update import AnchorUpdate, DetachedAnchorUpdate
 from mmdet_dab.models.anchors import BoxAnchors, GridAnchors, NormalAnchors, UniformAnchors
@@ -60,6 +61,7 @@ from mmdet_dab.models.timm_backbone import TimmBackbone
 from mmdet_dab.models.tokenizer import ImageTokenizer
 
 __all__ = [
+    'AnchorContentQueryGenerator',
     'AnchorMaskedCrossAttention',
     'AnchorPositionalQuery',
     'AnchorQueryGenerator',

@@ -18,7 +18,16 @@ from mmdet_dab.registry import MODELS, TASK_UTILS, WEIGHT_INITIALIZERS
 
 @cache
 def _parameters(part: type) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(part).parameters
+    """Those of its class; where they end in ``**settings``, those of the class that it is derived
+    from, too.
+    """
+    found = dict(inspect.signature(part).parameters)
+    for base in part.__mro__[1:-1]:
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in found.values()):
+            break
+        found = {name: one for name, one in found.items() if one.kind is not one.VAR_KEYWORD}
+        found = {**inspect.signature(base).parameters, **found}
+    return found
 
 
 def parameters_of(kind: str | type) -> Mapping[str, inspect.Parameter]:

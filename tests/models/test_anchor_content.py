@@ -37,3 +37,11 @@ def test_a_loss_reaches_it():
     images, samples = tiny.batch()
     sum(model.train()(images, samples, mode='loss').values()).backward()
     assert model.query_generator.anchor_content.weight.grad.abs().max() > 0
+
+
+def test_values_of_the_detector_reach_it():
+    """Its arguments are those of the part that it is derived from."""
+    config = tiny.tiny_config(query_generator=dict(type='AnchorContentQueryGenerator'))
+    config.query_generator.pop('num_queries', None)
+    model = MODELS.build(dict(config, num_queries=9))
+    assert model.query_generator.centers.shape == (9, 2)

@@ -142,6 +142,11 @@ def test_curves_are_averaged_where_all_have_a_point():
     assert [[point['AP'] for point in same] for same in points] == [[0.2, 0.4], [0.3, 0.5]]
 
 
+def test_runs_of_equal_time_are_drawn_by_their_share():
+    points = same_steps([curve((2, 0.1), (4, 0.2)), curve((3, 0.4), (6, 0.5))])
+    assert [[point['step'] for point in same] for same in points] == [[2, 3], [4, 6]]
+
+
 def test_plot_and_table_go_to_the_page(study, tmp_path, monkeypatch):
     monkeypatch.setattr(training, 'ROOT', tmp_path)
     page = tmp_path / 'page.md'

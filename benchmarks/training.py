@@ -237,8 +237,8 @@ def at(curve: Sequence[dict], part: float, key: str) -> float | None:
 
 
 def same_steps(curves: Sequence[Sequence[dict]]) -> list[tuple[dict, ...]]:
-    """The points at steps that all curves have; of runs of equal time, whose steps differ, those at the
-    same share of the run.
+    """The points at steps that all curves have; of runs of equal time, whose steps differ, those at
+    the same share of the run.
     """
     if len({curve[-1]['step'] for curve in curves}) > 1:
         return list(zip(*curves, strict=True))

@@ -8,7 +8,7 @@ for it (docs/convergence.md has what this is worth from random weights). Not in 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from mmdet.structures import SampleList
 from torch import nn
@@ -32,7 +32,7 @@ class AnchorContentQueryGenerator(AnchorQueryGenerator):
 
     def __init__(self, embed_dims: int = 256, **settings: Any) -> None:
         super().__init__(embed_dims=embed_dims, **settings)
-        self.anchor_content = nn.Linear(self.contract.anchor_dims or 4, embed_dims)
+        self.anchor_content = nn.Linear(cast(int, self.contract.anchor_dims), embed_dims)
 
     def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
         """Make the queries of a batch: content (B, N, D) that knows its anchors (B, N, 4)."""

@@ -31,6 +31,7 @@ REPRESENTATIVES = (
     'dab_detr_r101_dc5_fixxy_3pat_50e.py',
     'dab_deformable_detr_r50_50e_released.py',
     'mix/anchor_masked_dab_detr_r50_50e.py',
+    'mix/anchor_content_dab_detr_r50_50e.py',
     'mix/group_dab_detr_r50_12e.py',
     'mix/two_stage_dn_dab_deformable_detr_r50_50e.py',
     'mix/road/3_points_shapes.py',

@@ -159,19 +159,19 @@ def in_epochs(number: int, val_interval: int) -> dict[str, Any]:
     }
 
 
-def starts(dataset: Dataset, parts: Sequence[str] = ()) -> dict[str, dict]:
-    """Random weights, ImageNet's, and ImageNet's with each of these parts of ``PARTS``.
-
-    Args:
-        dataset: with the numbers of its recipe.
-        parts: names; with more than one there is a run with all of them, too.
-    """
+def starts(dataset: Dataset) -> dict[str, dict]:
+    """Random weights, and those of ImageNet."""
     options = dataset.options()
-    imagenet = dict(config='configs/_base_/recipes/from_imagenet.py', options=options)
-    runs = {'random weights': dict(config='configs/_base_/recipes/from_scratch.py', options=options)}
-    runs['ImageNet'] = imagenet
-    for name in parts:
-        runs[f'ImageNet, {name}'] = dict(imagenet, parts=[name])
-    if len(parts) > 1:
-        runs['ImageNet, all of these'] = dict(imagenet, parts=list(parts))
-    return runs
+    recipes = 'configs/_base_/recipes'
+    return {
+        'random weights': dict(config=f'{recipes}/from_scratch.py', options=options),
+        'ImageNet': dict(config=f'{recipes}/from_imagenet.py', options=options),
+    }
+
+
+def with_each_part(dataset: Dataset) -> dict[str, dict]:
+    """The start from ImageNet alone, with each of ``PARTS``, with all of them, and in bfloat16."""
+    plain = starts(dataset)['ImageNet']
+    runs = {'plain': plain, **{name: dict(plain, parts=[name]) for name in PARTS}, 'all of these': dict(plain, parts=list(PARTS))}
+    half = dict(plain['options'], **{'optim_wrapper.type': 'CPUAmpOptimWrapper'})
+    return {**runs, 'bfloat16': dict(plain, options=half)}

@@ -48,11 +48,15 @@ STUDIES = ROOT / 'benchmarks' / 'studies'
 #: training.
 RESULTS = ROOT / 'benchmarks' / 'results'
 WORK = ROOT / 'work_dirs' / 'studies'
+#: Shorter training runs are validated twice.
+SHORT = 1000
 
 
 class Study:
     """A study: ``page``, ``seeds``, ``runs`` (label -> config, options, threads, parts) and
-    ``options`` for all runs; ``minutes`` of CPU time where runs have equal time instead of steps.
+    ``options`` for all runs. Runs may have equal CPU time: so many ``minutes``, of one run or of
+    all, or that of ``steps`` steps of the run ``pace``, which other work on the machine changes
+    less.
 
     Args:
         name: of its file in ``benchmarks/studies``, without ``.py``.
@@ -72,6 +76,8 @@ class Study:
         self.options: dict[str, Any] = settings.get('options', {})
         self.about: str = settings.about
         self.minutes: float | None = settings.get('minutes')
+        self.pace: str | None = settings.get('pace')
+        self.steps: int | None = settings.get('steps')
 
     def config(self, run: str, seed: int) -> Config:
         """The config of a run, without drawing and checkpoints."""
@@ -155,8 +161,8 @@ def train(study: Study, run: str, seed: int) -> None:
     threads = study.runs[run].get('threads', 1)
     torch.set_num_threads(threads)
     cfg = study.config(run, seed)
-    if study.minutes is not None:
-        fit(cfg, study.minutes)
+    if (steps := steps_of(study, run, cfg)) is not None:
+        set_steps(cfg, steps)
     runner = build_runner(cfg, 'none')
     curve = CurveHook(threads)
     runner.register_hook(curve)
@@ -167,17 +173,28 @@ def train(study: Study, run: str, seed: int) -> None:
     path.write_text(json.dumps(result, indent=1) + '\n')
 
 
-def fit(cfg: Config, minutes: float) -> None:
-    """Give a training run as many steps as fit into minutes of CPU time, and all that follows from
-    their number: warm-up, cosine, average of the weights, a validation at half time.
+def steps_of(study: Study, run: str, cfg: Config) -> int | None:
+    """How many steps a run of equal time gets, by a trial; None where the config says it."""
+    minutes = study.runs[run].get('minutes', study.minutes)
+    if minutes is not None:
+        return int(60 * minutes / measure_config(cfg, time.process_time).step)
+    if study.pace is None or run == study.pace:
+        return study.steps
+    base = study.config(study.pace, cfg.randomness.seed)
+    # In turns, so that whatever else the machine does changes both.
+    seconds = [[measure_config(each, time.process_time).step for each in (base, cfg)] for _ in range(2)]
+    return round(study.steps * sum(of_base for of_base, _ in seconds) / sum(of_run for _, of_run in seconds))
+
+
+def set_steps(cfg: Config, steps: int) -> None:
+    """Give a training run a number of steps, and all that follows from it: warm-up, cosine, average
+    of the weights, validations at half time, or at every fifth of a longer run.
 
     Args:
         cfg: of a recipe in ``configs/_base_/recipes``.
-        minutes: of training; validation is not counted.
     """
-    step = measure_config(cfg, time.process_time).step
-    steps = int(60 * minutes / step)
-    cfg.train_cfg = dict(type='ResumableIterLoop', max_iters=steps, val_interval=max(1, -(-steps // 2)))
+    validations = 2 if steps < SHORT else 5
+    cfg.train_cfg = dict(type='ResumableIterLoop', max_iters=steps, val_interval=max(1, -(-steps // validations)))
     cosine = dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=steps, eta_min_ratio=0.01)
     cfg.param_scheduler = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=warm_up_of(steps)), cosine]
     cfg.log_processor.by_epoch = False

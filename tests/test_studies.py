@@ -84,16 +84,28 @@ def test_a_run_leaves_its_curve(study):
 def test_equal_minutes_become_steps(monkeypatch):
     """A minute of steps of 0.4 s, and what follows from their number."""
     monkeypatch.setattr(training, 'measure_config', lambda cfg, clock: Speed(0.4, 3.0))
-    cfg = Study('starts_cells').config('ImageNet', 0)
-    training.fit(cfg, 1)
+    study = Study('starts_cells')
+    cfg = study.config('ImageNet', 0)
+    study.minutes = 1
+    training.set_steps(cfg, training.steps_of(study, 'ImageNet', cfg))
     assert (cfg.train_cfg.max_iters, cfg.train_cfg.val_interval) == (150, 75)
     warm_up, cosine = cfg.param_scheduler
     assert (warm_up.end, cosine.end) == (15, 150)
     assert cfg.default_hooks.ema.momentum == 0.04
 
 
+def test_a_part_that_takes_twice_the_time_gets_half_the_steps(monkeypatch):
+    def measured(cfg, clock):
+        return Speed(0.4 if cfg.model.bbox_head.matcher.type == 'RepeatedMatcher' else 0.2, 3.0)
+
+    monkeypatch.setattr(training, 'measure_config', measured)
+    study = Study('parts_cells')
+    steps = [training.steps_of(study, run, study.config(run, 0)) for run in ('plain', 'every label twice')]
+    assert steps == [study.steps, study.steps / 2]
+
+
 def test_parts_stand_in_the_model_or_around_what_was_there():
-    model = Study('starts_cards').config('ImageNet, all of these', 0).model
+    model = Study('parts_cards').config('all of these', 0).model
     groups = model.query_generator.generator
     assert (groups.type, groups.generator.type) == ('GroupQueryGenerator', 'AnchorQueryGenerator')
     assert groups.generator.num_queries == 20

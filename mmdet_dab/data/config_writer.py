@@ -244,9 +244,13 @@ def _schedule(recipe: Recipe, base: BaseModel) -> str:
     if not base.small:
         averaging = f"ema=dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum={recipe.ema_momentum:g}, gamma=200),"
         visualization = '    visualization=dict(interval=20),\n'
+    precision, wrapper = '', ''
+    if recipe.bfloat16:
+        why = 'This machine is faster in bfloat16. Leave the type out where there is a GPU, or an older CPU.'
+        precision, wrapper = f'{comment(why)}\n', "type='CPUAmpOptimWrapper', "
     return f"""\
 train_cfg = dict(max_epochs=max_epochs, val_interval={recipe.val_interval})
-optim_wrapper = dict(optimizer=dict(lr=learning_rate))
+{precision}optim_wrapper = dict({wrapper}optimizer=dict(lr=learning_rate))
 param_scheduler = [
     # Warm-up, in steps.
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end={recipe.warm_up}),

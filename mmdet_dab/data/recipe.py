@@ -55,6 +55,7 @@ class Recipe:
         ema_momentum: weight of the newest weights in their average.
         num_workers: processes that load images.
         reasons: what was measured, by the name of the number.
+        bfloat16: whether a training run on a CPU computes in it.
     """
 
     resizing: Resizing
@@ -71,6 +72,7 @@ class Recipe:
     ema_momentum: float
     num_workers: int
     reasons: dict[str, str]
+    bfloat16: bool = False
 
 
 def suggest(train: Statistics, most_objects: int, base: BaseModel, budget: Budget | None = None) -> Recipe:
@@ -122,6 +124,7 @@ def suggest(train: Statistics, most_objects: int, base: BaseModel, budget: Budge
             epochs=epoch_reason,
             learning_rate=rate_reason,
         ),
+        bfloat16=budget is not None and budget.bfloat16,
     )
 
 

@@ -326,6 +326,21 @@ def test_the_imagenet_start(drawn: Drawn, no_sheet: None, capsys: pytest.Capture
     detector.init_weights()
 
 
+@pytest.mark.parametrize('half', [0.1, 1.0])
+def test_minutes_are_spent_in_bfloat16_where_that_is_faster(half, drawn: Drawn, no_sheet, monkeypatch):
+    """The trial is of both; the config says which, and a training run takes it."""
+
+    def measured(cfg):
+        return trial.Speed(half if cfg.optim_wrapper.type == 'CPUAmpOptimWrapper' else 0.5, 1.0)
+
+    monkeypatch.setattr(trial, 'measure_config', measured)
+    monkeypatch.setattr(trial, 'is_cuda_available', lambda: False)
+    make(drawn.request(drawn.coco(), minutes=2))
+    cfg = written_config(drawn)
+    assert (cfg.optim_wrapper.type == 'CPUAmpOptimWrapper') == (half < 0.5)
+    assert cfg.optim_wrapper.optimizer.type == 'AdamW'
+
+
 def test_minutes_become_epochs(drawn: Drawn, no_sheet: None, monkeypatch: pytest.MonkeyPatch):
     """By a trial on this machine, which leaves nothing behind."""
     monkeypatch.setattr(trial, 'MEASURED', 2)

@@ -24,6 +24,8 @@ CROP = dict(
 KEYS = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
 #: In the first layer anchors know nothing of the image yet, and queries see all of it.
 INSIDE = dict(type='AnchorMaskedCrossAttention')
+#: The loss of the paper, which the recipe from ImageNet had before the study of parts.
+FOCAL = dict(type='SigmoidFocalLoss', _delete_=True)
 #: The parts: where in the model of ``from_imagenet.py`` they stand, and their settings.
 PARTS: dict[str, dict[str, dict]] = {
     # Anchors start on a grid: further groups need a jitter to become others.
@@ -160,8 +162,8 @@ def in_epochs(number: int, val_interval: int) -> dict[str, Any]:
 
 
 def starts(dataset: Dataset) -> dict[str, dict]:
-    """Random weights, and those of ImageNet."""
-    options = dataset.options()
+    """Random weights, and those of ImageNet, both with the focal loss."""
+    options = {**dataset.options(), 'model.bbox_head.loss_cls': FOCAL}
     recipes = 'configs/_base_/recipes'
     return {
         'random weights': dict(config=f'{recipes}/from_scratch.py', options=options),
@@ -172,6 +174,7 @@ def starts(dataset: Dataset) -> dict[str, dict]:
 def with_each_part(dataset: Dataset) -> dict[str, dict]:
     """The start from ImageNet alone, with each of ``PARTS``, with all of them, and in bfloat16."""
     plain = starts(dataset)['ImageNet']
-    runs = {'plain': plain, **{name: dict(plain, parts=[name]) for name in PARTS}, 'all of these': dict(plain, parts=list(PARTS))}
+    runs = {'plain': plain, **{name: dict(plain, parts=[name]) for name in PARTS}}
+    runs['all of these'] = dict(plain, parts=list(PARTS))
     half = dict(plain['options'], **{'optim_wrapper.type': 'CPUAmpOptimWrapper'})
     return {**runs, 'bfloat16': dict(plain, options=half)}

@@ -199,7 +199,8 @@ def set_steps(cfg: Config, steps: int) -> None:
     cfg.param_scheduler = [dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=warm_up_of(steps)), cosine]
     cfg.log_processor.by_epoch = False
     cfg.default_hooks.logger.log_metric_by_epoch = False
-    cfg.default_hooks.checkpoint.by_epoch = False
+    checkpoint = cfg.default_hooks.checkpoint
+    checkpoint.update(by_epoch=False, interval=max(checkpoint.interval, cfg.train_cfg.val_interval))
     cfg.default_hooks.ema.momentum = average_over(steps)
 
 

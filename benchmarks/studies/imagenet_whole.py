@@ -1,7 +1,7 @@
 # Whole training runs from ImageNet, for 10 minutes (cards) and 25 (cells) of one core.
 from dataclasses import replace
 
-from benchmarks.starts import CARDS, CELLS, in_epochs
+from benchmarks.starts import CARDS, CELLS, FOCAL, in_epochs
 
 page = 'docs/studies.md'
 about = (
@@ -17,4 +17,4 @@ runs = {
     'playing cards, 31 epochs': dict(config=recipe, options={**cards.options(), **in_epochs(31, 5)}),
     'blood cells, 55 epochs': dict(config=recipe, options={**cells.options(), **in_epochs(55, 11)}),
 }
-options = {}
+options = {'model.bbox_head.loss_cls': FOCAL}

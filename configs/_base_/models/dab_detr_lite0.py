@@ -17,4 +17,6 @@ model = dict(
     ),
     # Not the small model's group norm, whose statistics would take padding for image.
     neck=dict(in_channels=[112], norm_cfg=dict(_delete_=True, type='CellNorm')),
+    # Classes are learned up to the IoU of the query's box; pays on few images (docs/studies.md).
+    bbox_head=dict(loss_cls=dict(_delete_=True, type='MatchabilityLoss')),
 )

@@ -115,8 +115,14 @@ def test_a_restarted_job_resumes_whatever_it_was_started_with(monkeypatch):
 # --- torchrun that leaves the last word to the processes
 
 
+#: In a machine whose name leads nowhere: a laptop without its network, an address of yesterday.
+NAMELESS = """
+import socket
+socket.getfqdn = lambda name='': 'nobody.invalid'
+"""
 FAILS = """
 import os, sys, time
+open('meets_at', 'w').write(f"{os.environ['MASTER_ADDR']} {os.environ['GLOO_SOCKET_IFNAME']}")
 if os.environ['RANK'] == '1':
     sys.stderr.write('error: what is wrong\\n')
     sys.exit(3)
@@ -141,8 +147,10 @@ time.sleep(60)
 def test_the_exit_code_and_the_last_word_are_those_of_the_process(tmp_path: Path, text: str, code: int, said: set):
     script = tmp_path / 'script.py'
     script.write_text(text)
+    (tmp_path / 'sitecustomize.py').write_text(NAMELESS)
     command = [sys.executable, '-m', 'mmdet_dab.torchrun', '--standalone', '--nproc_per_node=2', str(script)]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT)}
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': f'{tmp_path}{os.pathsep}{ROOT}'}
+    environment.pop('GLOO_SOCKET_IFNAME', None)
     result = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -150,6 +158,10 @@ def test_the_exit_code_and_the_last_word_are_those_of_the_process(tmp_path: Path
     assert said <= set(result.stderr.splitlines())
     assert 'Traceback' not in result.stderr
     assert len(result.stderr.splitlines()) <= 4
+    if text == FAILS:
+        address, device = (tmp_path / 'meets_at').read_text().split()
+        assert address == '127.0.0.1', 'they would look for the name of the machine'
+        assert device.startswith('lo')
 
 
 def test_processes_of_a_job_on_one_machine_complain_once(monkeypatch, capsys, tmp_path: Path):

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmarks.hostile import annotations, arguments, checkpoints, images
 from benchmarks.hostile.task import Task, draw, train
@@ -251,13 +250,39 @@ RUNS = {
 }
 
 
-def write(path: Path, new: dict[str, Any]) -> None:
-    """Write the summary of a part, together with that of other inputs which is there already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    old = json.loads(path.read_text()) if path.is_file() else None
-    if old is not None and old['every'] == new['every'] and new['first'][0] not in old['first']:
-        new = added(old, new)
-    path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + '\n')
+class Record:
+    """The results of a part on disk: written as they come, so that a run that is cut off has them.
+
+    What is there of other inputs is added to them, if they were tried whole.
+
+    Args:
+        path: of the file.
+        every: and ``first``: which inputs are tried.
+    """
+
+    #: Cases from one writing to the next.
+    INTERVAL = 20
+
+    def __init__(self, path: Path, every: int, first: int) -> None:
+        self.path, self.every, self.first = path, every, first
+        old = json.loads(path.read_text()) if path.is_file() else None
+        fits = old is not None and old['whole'] and old['every'] == every and first not in old['first']
+        self.others = old if fits else None
+
+    def write(self, outcomes: Sequence[Outcome], whole: bool) -> None:
+        """Write what was seen until now, in the place of what was there.
+
+        Args:
+            outcomes: of all cases until now.
+            whole: whether there are no more.
+        """
+        if not outcomes:
+            return
+        new = dict(whole=whole, **summary(outcomes, self.every, self.first))
+        if self.others is not None:
+            new = dict(whole=whole, **added(self.others, new))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(new, indent=1, ensure_ascii=False) + '\n')
 
 
 def _leave_out_what_is_slow() -> None:
@@ -300,14 +325,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for part, own in outcomes.items():
             chosen = Choice(args.tool, args.only, args.every, args.first)
+            record = Record(RESULTS / f'{part}.json', args.every, args.first)
             for outcome in RUNS[part](Path(folder) / part, chosen):
                 own.append(outcome)
+                if args.write and len(own) % record.INTERVAL == 0:
+                    record.write(own, whole=False)
                 if outcome.verdict != 'right':
                     print(
                         f'{outcome.verdict}: {outcome.tool}, {outcome.name}: {outcome.why} ({outcome.said})', flush=True
                     )
-            if args.write and own:
-                write(RESULTS / f'{part}.json', summary(own, args.every, args.first))
+            if args.write:
+                record.write(own, whole=True)
     every = [outcome for own in outcomes.values() for outcome in own]
     print(report(every))
     return int(any(outcome.verdict != 'right' for outcome in every))

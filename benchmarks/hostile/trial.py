@@ -88,8 +88,9 @@ def _be_the_child(case: Case, folder: Path, files: Sequence[Path]) -> None:
     """Run the command; never returns."""
     code = RAISED
     try:
-        os.setsid()  # what signals its process group reaches nobody else
+        os.setpgid(0, 0)  # what signals its process group reaches nobody else
         os.chdir(folder)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, file in enumerate(files, start=1):
             handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, number)

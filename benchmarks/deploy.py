@@ -33,6 +33,7 @@ from mmdet_dab.deploy.int8.parts import EVERY
 from mmdet_dab.errors import UserError
 
 FOLDER = side_by_side.RESULTS / 'deploy'
+PAGE = side_by_side.ROOT / 'docs' / 'exported_speed.md'
 #: The best of these many products of matrices is a rate of the machine.
 PRODUCTS, MATRIX = 15, 2048
 #: What is done, one after the other; each keeps what it found in the folder of its case.
@@ -49,6 +50,7 @@ class Case:
         checkpoint: trained weights; None: random ones, and no AP.
         size: (height, width) of the image.
         rounds: how many for each that is asked for; short predictions need more.
+        steps: predictions in a row, of which the last is timed.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Case:
     checkpoint: Path | None
     size: tuple[int, int]
     rounds: int = 1
+    steps: int = 2
 
     @property
     def mmdets(self) -> bool:
@@ -465,7 +468,7 @@ def time_forms(case: Case, rounds: int, threads: int) -> None:
     """The step ``times``: matrix rates before and after the rounds, too."""
     before = rates(threads)
     candidates = {name: form.candidate for name, form in all_forms(case, threads).items()}
-    results = side_by_side.measure(candidates, rounds, threads)
+    results = side_by_side.measure(candidates, rounds, threads, steps=case.steps)
     after = rates(threads)
     about = (
         f'{side_by_side.machine(threads)}, onnxruntime {side_by_side.installed("onnxruntime")}, openvino '
@@ -488,7 +491,7 @@ def make_table(case: Case, args: argparse.Namespace) -> None:
     said = ', '.join(f'{name} {value:.0f}' for name, value in times['rates'].items())
     about = f'{times["about"]}. Matrix products in G operations a second: {said}.'
     text = f'{side_by_side.table(header(case, found[results[0].name].runtime), rows)}\n\n{about}'
-    side_by_side.keep(case.name, text, {**times, **extra}, args.publish)
+    side_by_side.keep(case.name, text, {**times, **extra}, args.publish, PAGE)
 
 
 def measure(case: Case, args: argparse.Namespace) -> None:
@@ -512,7 +515,7 @@ def cases(args: argparse.Namespace) -> list[Case]:
     config, *checkpoint = args.small
     trained = Path(checkpoint[0]) if checkpoint else None
     known = {
-        'small': Case('deploy-small', config, trained, (192, 256), 10),
+        'small': Case('deploy-small', config, trained, (192, 256), 10, 5),
         'r50': Case('deploy-r50', 'dab_detr_r50_50e', None, (800, 1066)),
     }
     return [known[args.only]] if args.only else list(known.values())

@@ -1,4 +1,4 @@
-"""Draw the tables of ``benchmarks.deploy`` in docs/performance.md: ``python -m
+"""Draw the tables of ``benchmarks.deploy`` in docs/exported_speed.md: ``python -m
 benchmarks.deploy_plot``.
 """
 
@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
+from benchmarks.deploy import PAGE
 from benchmarks.plot import rows_of
 from benchmarks.side_by_side import ROOT
 
@@ -22,7 +23,7 @@ COLOURS = {'float32': '#9ecae1', 'bfloat16': '#4292c6', 'int8': '#084594'}
 
 def draw(axes: Any, name: str) -> None:
     """A bar for each form, with its speed and AP; above it, hatched, the floor by matrix rates."""
-    rows = rows_of(name)
+    rows = rows_of(name, PAGE)
     title = next(iter(rows[0]))
     factor = next(column for column in rows[0] if column.startswith('faster'))
     for place, row in enumerate(rows):

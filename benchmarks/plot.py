@@ -5,6 +5,7 @@ What is drawn is read from the page, so that figure and tables cannot differ.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -37,18 +38,19 @@ COLOURS = {
 }
 
 
-def rows_of(name: str) -> list[dict[str, str]]:
-    """The table between the marks of a benchmark in the page: a dict per row, by the titles of the
-    columns; none where it was not measured yet.
+def rows_of(name: str, page: Path | None = None) -> list[dict[str, str]]:
+    """The table between the marks of a benchmark in :data:`PAGE` or another page: a dict per row,
+    by the titles of the columns; none where it was not measured yet.
 
     Raises:
         SystemExit: the page has no such table.
     """
     begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
-    page = PAGE.read_text()
-    if begin not in page or end not in page:
-        raise SystemExit(f'error: {PAGE} has no table {name}: run the benchmark with --publish first')
-    text = page.split(begin)[1].split(end)[0]
+    page = page or PAGE
+    content = page.read_text()
+    if begin not in content or end not in content:
+        raise SystemExit(f'error: {page} has no table {name}: run the benchmark with --publish first')
+    text = content.split(begin)[1].split(end)[0]
     lines = [line for line in text.splitlines() if line.startswith('|')]
     if not lines:
         return []

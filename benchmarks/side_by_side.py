@@ -70,7 +70,9 @@ class Measurement:
 Candidate = Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]
 
 
-def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, device: str = 'cpu') -> list[Measurement]:
+def measure(
+    candidates: Mapping[str, Candidate], rounds: int, threads: int, device: str = 'cpu', steps: int = 1
+) -> list[Measurement]:
     """Time all candidates in turn, after one round to warm up.
 
     Args:
@@ -78,6 +80,8 @@ def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, devi
         rounds: how often each is timed.
         threads: of PyTorch in each process.
         device: for synchronisation and peak memory.
+        steps: that a candidate does when its turn comes; the last is timed. The first finds caches
+            that hold what others worked on, which counts where a step is short.
     """
     context = get_context('spawn')
     workers = {}
@@ -91,8 +95,9 @@ def measure(candidates: Mapping[str, Candidate], rounds: int, threads: int, devi
     results = {name: Measurement(name) for name in workers}
     for number in range(rounds + 1):
         for name, (_, pipe) in workers.items():
-            pipe.send('step')
-            seconds, processor = _receive(pipe, name)
+            for _ in range(steps):
+                pipe.send('step')
+                seconds, processor = _receive(pipe, name)
             if number:
                 results[name].seconds.append(seconds)
                 results[name].processor.append(processor)
@@ -231,21 +236,22 @@ def kept(name: str) -> dict[str, Any] | None:
     return found if 'commit' in found else None
 
 
-def keep(name: str, text: str, data: Any, publish: bool) -> None:
-    """Print a result, keep its figures as JSON, and put its text into the page, between the marks
-    of its name.
+def keep(name: str, text: str, data: Any, publish: bool, page: Path | None = None) -> None:
+    """Print a result, keep its figures as JSON, and put its text into a page, between the marks of
+    its name.
 
     Args:
         name: of the result.
         text: Markdown.
         data: figures for the file.
         publish: whether to change the page.
+        page: :data:`PAGE`, or another.
     """
     print(f'\n{text}\n', flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f'{name}.json').write_text(json.dumps(data, indent=1))
     if publish:
-        write_between_marks(PAGE, name, text)
+        write_between_marks(page or PAGE, name, text)
 
 
 def write_between_marks(page: Path, name: str, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import deploy, deploy_plot, plot
+from benchmarks import deploy, deploy_plot
 from benchmarks.deploy import Case, Form, by_part, floor, header, row
 from benchmarks.side_by_side import Measurement, table
 from tests.helpers import tiny
@@ -62,8 +62,8 @@ def test_the_figure_is_drawn_from_the_tables(tmp_path: Path, monkeypatch: pytest
     ]
     text = table(header(CASE, 'ours'), rows)
     page = ''.join(f'<!-- {name}: begin -->\n{text}\n<!-- {name}: end -->\n' for name in deploy_plot.TABLES)
-    monkeypatch.setattr(plot, 'PAGE', tmp_path / 'page.md')
-    plot.PAGE.write_text(page)
+    monkeypatch.setattr(deploy_plot, 'PAGE', tmp_path / 'page.md')
+    deploy_plot.PAGE.write_text(page)
     monkeypatch.setattr(deploy_plot, 'IMAGE', tmp_path / 'deploy.png')
     deploy_plot.main()
     assert deploy_plot.IMAGE.stat().st_size > 5000

@@ -6,8 +6,10 @@ A backend runs batches and gives the file's metadata.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -65,9 +67,11 @@ class OnnxBackend:
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+            # Else a damaged file is loaded once more, and both failures are printed.
+            only = dict(providers=['CPUExecutionProvider'], enable_fallback=0)
+            self.session = onnxruntime.InferenceSession(str(path), options, **only)
         except Exception as error:  # onnxruntime's errors share no base class
-            raise UserError(f'{path}: not an ONNX file, or a damaged one ({_first_line(error)}).') from error
+            raise UserError(f'{path}: not an ONNX file, or a damaged one ({reason(error)}).') from error
         self.metadata = Metadata.from_json(self.session.get_modelmeta().custom_metadata_map.get(KEY), str(path))
 
     def run(self, images: np.ndarray, valid_sizes: np.ndarray) -> Detections:
@@ -143,7 +147,7 @@ class OpenVINOBackend:
             else:
                 self.any_size  # noqa: B018  (a damaged file is found now)
         except RuntimeError as error:
-            raise UserError(f'{path}: not an OpenVINO file, or a damaged one ({_first_line(error)}).') from error
+            raise UserError(f'{path}: not an OpenVINO file, or a damaged one ({reason(error)}).') from error
 
     @cached_property
     def any_size(self) -> Any:
@@ -195,9 +199,10 @@ class TorchBackend:
             torch.set_num_threads(threads)
         extra = {KEY: ''}
         try:
-            self.program = torch.export.load(path, extra_files=extra).module()
+            with silent('torch.export'):
+                self.program = torch.export.load(path, extra_files=extra).module()
         except Exception as error:  # a damaged file may fail anywhere
-            raise UserError(f'{path}: not a file of torch.export, or a damaged one ({_first_line(error)}).') from error
+            raise UserError(f'{path}: not a file of torch.export, or a damaged one ({reason(error)}).') from error
         self.metadata = Metadata.from_json(extra[KEY], str(path))
 
     def run(self, images: np.ndarray, valid_sizes: np.ndarray) -> Detections:
@@ -208,9 +213,23 @@ class TorchBackend:
         return scores, labels, boxes
 
 
-def _first_line(error: Exception) -> str:
-    """What an error says first, without an end of sentence."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip('.')
+@contextmanager
+def silent(logger: str) -> Iterator[None]:
+    """Without the traceback that a library logs before it raises its error."""
+    log = logging.getLogger(logger)
+    log.disabled, before = True, log.disabled
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
+def reason(error: Exception) -> str:
+    """What the error of a runtime says first, without an end of sentence; OpenVINO says before it
+    where in its code that is."""
+    lines = (line.strip() for line in str(error).splitlines())
+    said = (line for line in lines if line and not line.startswith(('Exception from ', "Check '")))
+    return next(said, type(error).__name__).rstrip('.')
 
 
 #: Endings of files -> what runs them.
@@ -238,7 +257,7 @@ def load_backend(path: str | Path, threads: int | None = None, *, trusted: bool 
     if path.suffix not in BACKENDS:
         raise UserError(f'{path}: an exported detector ends in {", ".join(BACKENDS)}.')
     if not path.is_file():
-        raise UserError(f'{path}: no such file.')
+        raise UserError(f'{path}: a folder, not a file.' if path.is_dir() else f'{path}: no such file.')
     if path.suffix in PROGRAMS and not trusted:
         raise UserError(
             f'{path}: torch runs code that a {path.suffix} file carries. If you made it, say so: --trust, or '

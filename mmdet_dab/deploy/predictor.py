@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmdet_dab.deploy.backends import load_backend
+from mmdet_dab.deploy.backends import load_backend, reason
 from mmdet_dab.deploy.detections import Detections
 from mmdet_dab.deploy.metadata import Metadata
 from mmdet_dab.deploy.preprocessing import Batch, as_image, prepare, read_image
@@ -102,9 +102,8 @@ class Predictor:
             return self.backend.run(*batch)
         except Exception as error:  # the runtimes' errors share no base class
             number, _, height, width = batch.images.shape
-            words = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise DataError(
-                f'the file cannot run on {plural(number, "image")} of {width} × {height} pixels ({words}).'
+                f'the file cannot run on {plural(number, "image")} of {width} × {height} pixels ({reason(error)}).'
             ) from error
 
     def stream(

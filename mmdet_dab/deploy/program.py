@@ -60,5 +60,7 @@ class DetectionProgram(nn.Module):
         """
         padding = padding_of(valid_sizes, images.size(2), images.size(3))
         output = self.detector.decode_padded(images, padding)
-        logits, boxes = self.detector.bbox_head(output)
+        head = self.detector.bbox_head
+        # mmdet's heads compute all layers; no runtime takes out those that nobody reads.
+        logits, boxes = head(output) if isinstance(head, HeadAdapter) else head(output, slice(-1, None))
         return self.selection(self.class_scores, logits[-1], boxes[-1])

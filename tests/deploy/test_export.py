@@ -28,7 +28,7 @@ from mmdet_dab.deploy.onnx_graph import drop_nan_guards
 from mmdet_dab.deploy.preprocessing import prepare, read_image
 from mmdet_dab.deploy.program import DetectionProgram
 from mmdet_dab.deploy.request import check_target
-from mmdet_dab.deploy.verify import CANVASES, Difference, compared, difference, refusal
+from mmdet_dab.deploy.verify import CANVASES, Difference, batches, compared, difference, refusal
 from mmdet_dab.errors import ConfigError, UserError
 from tests.helpers.commands import Commands, call
 from tests.helpers.paths import ROOT
@@ -151,6 +151,18 @@ def test_same_detections_in_a_padded_batch(exported: Path, checkpoint: Path, pho
         height, width = np.asarray(Image.open(path)).shape[:2]
         np.testing.assert_allclose(found.scores, scores[row], rtol=0, atol=1e-5)
         np.testing.assert_allclose(found.boxes[0] / [width, height, width, height], boxes[row, 0], rtol=0, atol=1e-5)
+
+
+def test_only_the_last_layer_answers(checkpoint: Path):
+    """The states of three layers come out of the decoder; an exported file needs no class of the first two."""
+    model: Any = build(tiny_config(), checkpoint)
+    seen = []
+    model.bbox_head.class_branch.register_forward_hook(lambda part, given, found: seen.append(found.shape[0]))
+    images, valid = next(batches())
+    with torch.no_grad():
+        DetectionProgram(model)(torch.from_numpy(images), torch.from_numpy(valid))
+    assert len(model.decoder.layers) > 1
+    assert seen == [1]
 
 
 def test_threshold_and_forms_of_input(exported: Path, photographs: list[Path]):

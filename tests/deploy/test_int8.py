@@ -4,6 +4,7 @@ stays."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -307,6 +308,16 @@ def test_graphs_for_fixed_sizes_compute_the_same(exported: Path, float_xml: Path
         assert max(found.score, found.box) < 1e-5
         assert not found.unmatched
     assert list(backend.fixed) == [(2, 3, 64, 96), (3, 3, 64, 96)]
+
+
+def test_a_damaged_openvino_file(float_xml: Path, tmp_path: Path):
+    """The message says what is wrong, where OpenVINO first says where in its code that was found."""
+    file = copied(float_xml, tmp_path)
+    for part in (file.with_suffix('.bin'), file):  # the first is the one that is found
+        part.write_bytes(part.read_bytes()[:-1000])
+        with pytest.raises(UserError, match=re.escape(file.name)) as error:
+            load_backend(file)
+        assert '.cpp' not in str(error.value)
 
 
 def test_openvino_quantizes_the_chosen_parts(

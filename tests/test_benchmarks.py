@@ -160,6 +160,12 @@ def nothing():
     return (lambda: None), (lambda: {})
 
 
+def test_peak_memory_is_that_of_the_candidate_alone():
+    held = bytearray(os.urandom(2**20) * 512)  # in this process, which starts it
+    (result,) = side_by_side.measure({'one': nothing}, rounds=1, threads=1)
+    assert 0.05 < result.peak_gb < side_by_side.peak_gb('cpu') - len(held) / 2**31
+
+
 def fails():
     raise ValueError('on purpose')
 

@@ -215,7 +215,7 @@ def part(args: argparse.Namespace) -> side_by_side.Part:
     """The table, in processor time of one thread, in which what else the machine does counts
     little.
     """
-    rounds = 2
+    rounds = args.rounds or 2
     torch.set_num_threads(1)
     found = sweeps(rounds, time.process_time)
     torch.set_num_threads(args.threads)

@@ -101,7 +101,7 @@ def _step(losses: Any, logits: Tensor, boxes: Tensor) -> Any:
 
 def part(args: argparse.Namespace) -> side_by_side.Part:
     """The table."""
-    rounds = 41
+    rounds = args.rounds or 41
     candidates = {
         'mmdet': partial(mmdets_losses, args.device),
         'mmdet, our assigner': partial(mmdets_losses, args.device, our_assigner=True),

@@ -252,7 +252,7 @@ def training(model: nn.Module, optimizer: torch.optim.Optimizer, scene: Scene, n
 
 def part(args: argparse.Namespace) -> side_by_side.Part:
     """Three tables of R50, the least of some rounds."""
-    rounds, now, variant = 5, time.perf_counter, 'r50'
+    rounds, now, variant = args.rounds or 5, time.perf_counter, 'r50'
     torch.set_num_threads(args.threads)
     scene = Scene(1, SIZE)
     trained = ours(variant).train()

@@ -71,9 +71,14 @@ Candidate = Callable[[], tuple[Callable[[], Any], Callable[[], Any]]]
 
 
 def measure(
-    candidates: Mapping[str, Candidate], rounds: int, threads: int, device: str = 'cpu', steps: int = 1
+    candidates: Mapping[str, Candidate],
+    rounds: int,
+    threads: int,
+    device: str = 'cpu',
+    steps: int = 1,
+    warm: bool = True,
 ) -> list[Measurement]:
-    """Time all candidates in turn, after one round to warm up.
+    """Time all candidates in turn.
 
     Args:
         candidates: name -> a picklable function that builds what is timed.
@@ -82,18 +87,31 @@ def measure(
         device: for synchronisation and peak memory.
         steps: that a candidate does when its turn comes; the last is timed. The first finds caches
             that hold what others worked on, which counts where a step is short.
+        warm: after one round to warm up. Without, for what takes minutes.
+
+    Raises:
+        RuntimeError: a candidate failed; says how.
     """
     context = get_context('spawn')
     workers = {}
-    for name, candidate in candidates.items():
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, candidate, threads, device), daemon=True)
-        process.start()
-        workers[name] = (process, ours)
+    try:
+        for name, candidate in candidates.items():
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, candidate, threads, device), daemon=True)
+            process.start()
+            theirs.close()  # so that it is seen when the process ends
+            workers[name] = (process, ours)
+        return _in_turn(workers, rounds, warm)
+    finally:
+        for process, _ in workers.values():
+            process.terminate()
+
+
+def _in_turn(workers: Mapping[str, tuple[Any, Connection]], rounds: int, warm: bool) -> list[Measurement]:
     for name, (_, pipe) in workers.items():
         _receive(pipe, name)
     results = {name: Measurement(name) for name in workers}
-    for number in range(rounds + 1):
+    for number in range(0 if warm else 1, rounds + 1):
         for name, (_, pipe) in workers.items():
             for _ in range(steps):
                 pipe.send('step')
@@ -105,7 +123,7 @@ def measure(
     for name, (process, pipe) in workers.items():
         pipe.send('end')
         results[name].peak_gb, results[name].outcome = _receive(pipe, name)
-        process.join()
+        process.join(timeout=60)
     return list(results.values())
 
 
@@ -114,7 +132,10 @@ def _progress(result: Measurement) -> str:
 
 
 def _receive(pipe: Connection, name: str) -> Any:
-    answer = pipe.recv()
+    try:
+        answer = pipe.recv()
+    except EOFError:
+        raise RuntimeError(f'{name} ended without an answer: was it out of memory?') from None
     if isinstance(answer, str):
         raise RuntimeError(f'{name} failed:\n{answer}')
     return answer
@@ -151,9 +172,9 @@ def peak_gb(device: str) -> float:
     """
     if device != 'cpu':
         return torch.cuda.max_memory_allocated() / 2**30
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    # Not getrusage, whose figure begins with that of the process that started this one.
+    status = dict(line.split(':', 1) for line in Path('/proc/self/status').read_text().splitlines())
+    return int(status['VmHWM'].split()[0]) / 2**20
 
 
 # --- What the results were measured on, and where they go
@@ -273,7 +294,7 @@ def wrapped(text: str, width: int = 100) -> str:
     return '\n'.join(line if line.startswith(('|', '!')) else fill(line) for line in lines)
 
 
-def add_arguments(parser: argparse.ArgumentParser, rounds: int) -> None:
+def add_arguments(parser: argparse.ArgumentParser, rounds: int | None) -> None:
     """What all benchmarks take."""
     parser.add_argument('--rounds', type=int, default=rounds, help='how often each candidate is timed')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='threads of PyTorch')

@@ -9,7 +9,10 @@ are kept under ``work_dirs/benchmarks``, so that a run can be made in pieces, pa
 from __future__ import annotations
 
 import argparse
+import logging
 import subprocess
+import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -33,15 +36,17 @@ class Task:
 
     Attributes:
         candidates: by name; the first is what the others are compared with.
-        rounds: how often each is timed; None: as often as the command says.
+        rounds: how often each is timed, unless the command says otherwise.
         threads: of PyTorch; None: as many as the command says.
         outputs: whether outputs are compared.
+        warm: whether there is a round before that is not timed.
     """
 
     candidates: dict[str, Candidate]
-    rounds: int | None = None
+    rounds: int = 3
     threads: int | None = None
     outputs: bool = True
+    warm: bool = True
 
 
 def tasks(args: argparse.Namespace) -> dict[str, Task]:
@@ -60,7 +65,8 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
                 'ours': candidate(predict, 'ours', 'r50', one, None),
                 'ours, optimised': candidate(predict, 'ours', 'r50', one, 'float32'),
                 'ours, optimised, bfloat16': candidate(predict, 'ours', 'r50', one, 'bfloat16'),
-            }
+            },
+            rounds=7,
         ),
         'predict-r50-dc5': Task(
             {
@@ -77,7 +83,7 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
                 '8 × batch 1, bfloat16': candidate(predict, 'ours', 'r50', one, 'bfloat16', 8),
                 'batch 8, bfloat16': candidate(predict, 'ours', 'r50', eight, 'bfloat16'),
             },
-            rounds=3,
+            rounds=2,
             outputs=False,
         ),
         'train-r50-batch-1': Task(
@@ -85,7 +91,8 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
                 'mmdet': candidate(train, 'mmdet', 'r50', one),
                 'ours': candidate(train, 'ours', 'r50', one),
                 'ours, bfloat16': candidate(train, 'ours', 'r50', one, 'bfloat16'),
-            }
+            },
+            rounds=4,
         ),
         'train-r50': Task(
             {
@@ -93,8 +100,7 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
                 'Hugging Face': candidate(train, 'Hugging Face', 'r50', two),
                 'ours': candidate(train, 'ours', 'r50', two),
                 'ours, bfloat16': candidate(train, 'ours', 'r50', two, 'bfloat16'),
-            },
-            rounds=3,
+            }
         ),
         'train-r50-dc5': Task(
             {
@@ -102,8 +108,7 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
                 'ours': candidate(train, 'ours', 'r50_dc5', one),
                 'ours, recomputing': candidate(train, 'recomputing', 'r50_dc5', one),
                 'ours, bfloat16': candidate(train, 'ours', 'r50_dc5', one, 'bfloat16'),
-            },
-            rounds=3,
+            }
         ),
         'train-small': Task(
             own_data
@@ -125,6 +130,7 @@ def tasks(args: argparse.Namespace) -> dict[str, Task]:
             },
             rounds=1,
             outputs=False,
+            warm=False,
         ),
     }
 
@@ -176,8 +182,8 @@ def report(title: str, task: Task, results: list[Measurement]) -> str:
 def measured(title: str, task: Task, args: argparse.Namespace) -> side_by_side.Part:
     """One task, timed."""
     chosen = {name: each for name, each in task.candidates.items() if not args.only or name in args.only}
-    rounds, threads = task.rounds or args.rounds, task.threads or args.threads
-    results = side_by_side.measure(chosen, rounds, threads, args.device)
+    rounds, threads = args.rounds or task.rounds, task.threads or args.threads
+    results = side_by_side.measure(chosen, rounds, threads, args.device, task.warm)
     how = f'{side_by_side.plural(rounds, "round")}, {side_by_side.plural(threads, "thread")}.'
     return side_by_side.Part(
         f'{report(title, task, results)}\n\n{how}',
@@ -245,27 +251,40 @@ def main() -> None:
     parser.add_argument('--kept', action='store_true', help='measure only what was not measured of this commit yet')
     parser.add_argument('--against', type=Path, metavar='CHECKOUT', help='of another commit, for train-small')
     parser.add_argument('--images', type=Path, metavar='DIR', help='with annotations.json, for test-r50; else drawn')
-    parser.add_argument('--number', type=int, default=128, help='images of test-r50 that are drawn')
-    side_by_side.add_arguments(parser, rounds=5)
+    parser.add_argument('--number', type=int, default=128, help='images of test-r50, at most')
+    side_by_side.add_arguments(parser, rounds=None)
     args = parser.parse_args()
     known = parts(args)
     unknown = set(args.parts) - set(known)
     if unknown:
         parser.error(f'no part {", ".join(sorted(unknown))}: there are {", ".join(known)}')
-    now = commit()
+    logging.disable(logging.INFO)  # mmengine lists every weight that it initialises
+    now, failed = commit(), list[str]()
     for name in args.parts or known:
         before = side_by_side.kept(name)
         if args.kept and before is not None and before['commit'] == now:
             continue
+        start = time.perf_counter()
         print(f'{name} …', flush=True)
-        rate = side_by_side.matmul_rate(args.threads)
-        part = known[name]()
-        print(f'\n{part.text}\n', flush=True)
-        if not args.only:
-            machine = side_by_side.machine_name()
-            side_by_side.save(name, part, machine=machine, rate=rate, commit=now)
+        try:
+            take(name, known[name], args, now)
+        except Exception:  # what the other parts have measured, or will, is worth keeping
+            traceback.print_exc()
+            failed.append(name)
+        print(f'{name}: {time.perf_counter() - start:.0f} s\n', flush=True)
     if args.publish:
         publish(known)
+    if failed:
+        raise SystemExit(f'error: failed, see above: {", ".join(failed)}')
+
+
+def take(name: str, measure: Callable[[], side_by_side.Part], args: argparse.Namespace, now: str) -> None:
+    """Measure one part, print and keep it."""
+    rate = side_by_side.matmul_rate(args.threads)
+    part = measure()
+    print(f'\n{part.text}\n', flush=True)
+    if not args.only:
+        side_by_side.save(name, part, machine=side_by_side.machine_name(), rate=rate, commit=now)
 
 
 if __name__ == '__main__':

@@ -54,13 +54,20 @@ def draw(folder: Path, number: int) -> None:
     )
 
 
-def point_to(config: Any, folder: Path, work_dir: str) -> None:
+def first(annotations: Path, number: int, out: Path) -> None:
+    """Write COCO annotations of the first images of a file."""
+    data = json.loads(annotations.read_text())
+    data['images'] = data['images'][:number]
+    chosen = {image['id'] for image in data['images']}
+    data['annotations'] = [each for each in data['annotations'] if each['image_id'] in chosen]
+    out.write_text(json.dumps(data))
+
+
+def point_to(config: Any, folder: Path, annotations: Path, work_dir: str) -> None:
     """Let a config test the images of the folder."""
-    config.test_dataloader.dataset.update(
-        data_root='', ann_file=str(folder / 'annotations.json'), data_prefix=dict(img=str(folder))
-    )
+    config.test_dataloader.dataset.update(data_root='', ann_file=str(annotations), data_prefix=dict(img=str(folder)))
     config.test_dataloader.update(num_workers=0, persistent_workers=False)
-    config.test_evaluator.ann_file = str(folder / 'annotations.json')
+    config.test_evaluator.ann_file = str(annotations)
     config.work_dir = work_dir
     config.log_level = 'ERROR'
     config.model.backbone.init_cfg = None
@@ -74,7 +81,7 @@ def whole_test(build: Callable[[str], nn.Module], folder: Path | None, number: i
     Args:
         build: mmdet's model or ours.
         folder: with images and ``annotations.json``, in COCO's format; None: they are drawn.
-        number: images, if they are drawn.
+        number: images, at most.
         dtype: None for mmdet's, else the precision of ``--optimize``.
     """
     from mmengine.hub import get_config
@@ -86,8 +93,11 @@ def whole_test(build: Callable[[str], nn.Module], folder: Path | None, number: i
 
     temporary = tempfile.TemporaryDirectory()
     images = Path(temporary.name) if folder is None else folder
+    annotations = Path(temporary.name) / 'annotations.json'
     if folder is None:
         draw(images, number)
+    else:
+        first(folder / 'annotations.json', number, annotations)
     if dtype is None:
         config = get_config('mmdet::dab_detr/dab-detr_r50_8xb2-50e_coco.py')
     else:
@@ -97,7 +107,7 @@ def whole_test(build: Callable[[str], nn.Module], folder: Path | None, number: i
             *config.custom_hooks,
             dict(type='mmdet_dab.OptimizeForInferenceHook', dtype=dtype),
         ]
-    point_to(config, images, temporary.name)
+    point_to(config, images, annotations, temporary.name)
     runner = Runner.from_cfg(config)
     runner.model.load_state_dict(weights)
     seconds: Counter[str] = Counter()

@@ -10,7 +10,9 @@ from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 
 from mmdet_dab import compat
+from mmdet_dab.engine.memory import keep_freed_memory
 from mmdet_dab.models import ComposedDETR, TransformerDecoder, TransformerEncoder
+from mmdet_dab.models.pieces import in_pieces
 
 #: Marks a model that was optimised, and says how.
 _SETTINGS = '_optimised_for_inference'
@@ -24,6 +26,9 @@ def optimize_for_inference(
     For detectors of ours and of mmdet. The model is changed in place and is for prediction only
     from then on; build it and load its weights anew to have it back as it was. A second call
     changes nothing.
+
+    On a CPU, backbone and encoder of a detector of ours take large images one by one
+    (``models/pieces.py``), and the process keeps memory that it frees (``engine/memory.py``).
 
     Args:
         model: with its weights loaded.
@@ -66,6 +71,10 @@ def optimize_for_inference(
                 linear.register_forward_pre_hook(lambda _, inputs: cast(inputs, torch.float32))
     else:
         getattr(model, stages[-1]).register_forward_hook(lambda _, __, outputs: cast(outputs, torch.float32))
+    if isinstance(model, ComposedDETR):
+        in_pieces(model.backbone, model.encoder if isinstance(model.encoder, TransformerEncoder) else None)
+    if next(model.parameters()).device.type == 'cpu':
+        keep_freed_memory()
     if compile_with is not None:
         if isinstance(model, ComposedDETR):
             stages += ['encoder', 'decoder']

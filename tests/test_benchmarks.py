@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import time
 from collections import Counter
@@ -90,7 +91,7 @@ def test_multiply_adds_of_the_rows_add_up():
 
 
 def test_losses_are_timed_for_any_number_of_objects():
-    """6 layers, 4 pictures, 300 queries: 80 logits, 2 costs and 4 comparisons each."""
+    """6 layers, 4 images, 300 queries: 80 logits, 2 costs and 4 comparisons each."""
     seconds, numbers = losses(2, rounds=1, now=time.perf_counter)
     assert 0 < seconds < math.inf
     assert numbers == pytest.approx(6 * 4 * 300 * 86 / 1e6)
@@ -153,3 +154,53 @@ def test_results_go_between_their_marks(tmp_path, monkeypatch):
     assert page.read_text() == 'above\n<!-- growth: begin -->\nnew\n<!-- growth: end -->\nbelow\n'
     with pytest.raises(SystemExit, match='lacks the marks <!-- profile: begin -->'):
         side_by_side.keep('profile', 'new', {}, publish=True)
+
+
+def nothing():
+    return (lambda: None), (lambda: {})
+
+
+def test_peak_memory_is_that_of_the_candidate_alone():
+    held = bytearray(os.urandom(2**20) * 512)  # in this process, which starts it
+    (result,) = side_by_side.measure({'one': nothing}, rounds=1, threads=1)
+    assert 0.05 < result.peak_gb < side_by_side.peak_gb('cpu') - len(held) / 2**31
+
+
+def fails():
+    raise ValueError('on purpose')
+
+
+def ends():
+    os._exit(1)
+
+
+@pytest.mark.parametrize(
+    ('candidate', 'reason'), [(fails, 'ValueError: on purpose'), (ends, 'ended without an answer')]
+)
+def test_a_candidate_that_fails_ends_the_part(candidate, reason):
+    with pytest.raises(RuntimeError, match=f'other .*{reason}' if candidate is ends else reason):
+        side_by_side.measure({'one': nothing, 'other': candidate}, rounds=1, threads=1)
+
+
+def test_a_part_that_fails_loses_none_of_the_others(tmp_path, monkeypatch, capsys):
+    measured(monkeypatch, tmp_path, good='EPYC', bad='EPYC')
+
+    def raising():
+        raise RuntimeError('on purpose')
+
+    found = {'bad': raising, 'good': lambda: side_by_side.Part('new table', {})}
+    monkeypatch.setattr(speed, 'parts', lambda args: found)
+    monkeypatch.setattr(side_by_side, 'machine_name', lambda: 'EPYC')
+    monkeypatch.setattr(side_by_side, 'matmul_rate', lambda threads: 1.0)
+    monkeypatch.setattr('sys.argv', ['speed', '--publish'])
+    with pytest.raises(SystemExit, match='failed, see above: bad'):
+        speed.main()
+    assert 'new table' in side_by_side.PAGE.read_text()
+    assert 'table of bad' in side_by_side.PAGE.read_text()
+
+
+def test_the_first_images_of_a_set_with_their_boxes(tmp_path):
+    whole_test.draw(tmp_path, 3)
+    whole_test.first(tmp_path / 'annotations.json', 2, tmp_path / 'some.json')
+    found = json.loads((tmp_path / 'some.json').read_text())
+    assert [len(found[key]) for key in ('images', 'annotations')] == [2, 2 * whole_test.OBJECTS]

@@ -67,8 +67,8 @@ FOLDED = {resnet.BasicBlock: BasicBlock, resnet.Bottleneck: Bottleneck}
 
 @MODELS.register_module()
 class FoldingResNet(ResNet):
-    """mmdet's ResNet, whose frozen batch norms are folded into the convolutions in every step of a
-    training (:mod:`~mmdet_dab.models.folded_convolution`).
+    """mmdet's ResNet, whose frozen batch norms are folded into the convolutions whenever it is
+    called, in training, too (:mod:`~mmdet_dab.models.folded_convolution`).
 
     Results and state dict are those of mmdet's. What is no :class:`FrozenBatchNorm` is computed as
     mmdet does.

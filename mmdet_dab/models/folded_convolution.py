@@ -3,7 +3,9 @@ are few, and not over the maps, which are large.
 
 norm(conv(x, w)) = conv(x, w · scale) + shift. The weights are trained as before: their gradient is
 that of the folded ones, times scale. What follows the norm, a residual and a ReLU, is computed
-along with the convolution where PyTorch has a kernel for it (oneDNN, on CPUs).
+along with the convolution where PyTorch has a kernel for it (oneDNN, on CPUs). So are those of a
+convolution that ``optimize_for_inference`` has folded already: in its place the norm is an
+identity.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from mmdet_dab.models.frozen_norm import is_frozen, scale_and_shift
 
@@ -37,19 +40,25 @@ class Geometry(NamedTuple):
 
 
 def folds(convolution: nn.Module, norm: nn.Module) -> bool:
-    """Whether :func:`folded` takes these two now: with gradients, and not compiled.
+    """Whether :func:`folded` takes these two now.
 
-    Without gradients ``optimize_for_inference`` folds once and for all, and a compiler does better.
+    Not while they are compiled or traced: a compiler does better, and knows no oneDNN. Nor while
+    the operations of a prediction are counted, which shall be plain ones.
     """
     return (
-        is_frozen(norm)
-        and isinstance(convolution, nn.Conv2d)
-        and convolution.bias is None
+        isinstance(convolution, nn.Conv2d)
         and convolution.padding_mode == 'zeros'
         and isinstance(convolution.padding, tuple)
-        and torch.is_grad_enabled()
+        and (convolution.bias is None if is_frozen(norm) else _is_folded(convolution, norm))
         and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and (torch.is_grad_enabled() or _get_current_dispatch_mode() is None)
     )
+
+
+def _is_folded(convolution: nn.Conv2d, norm: nn.Module) -> bool:
+    """Whether the norm is in the weights already, which then are for prediction only."""
+    return isinstance(norm, nn.Identity) and convolution.bias is not None and not convolution.weight.requires_grad
 
 
 def folded(
@@ -78,11 +87,14 @@ def folded(
     """
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    scale, shift = scale_and_shift(norm)
     layer = cast(nn.Conv2d, convolution)
     geometry = Geometry(cast('tuple[int, ...]', layer.padding), layer.stride, layer.dilation, layer.groups)
     if residual is not None:
         residual = residual.to(dtype)
+    if not is_frozen(norm):
+        weight, bias = layer.weight.to(dtype), cast(Tensor, layer.bias).to(dtype)
+        return _convolve(_laid_out(x.to(dtype)), weight, bias, geometry, activation, residual)
+    scale, shift = scale_and_shift(norm)
     return _Folded.apply(x.to(dtype), layer.weight, scale, shift, geometry, activation, residual)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from mmcv.cnn import fuse_conv_bn
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_dab.models import backbone, folded_convolution
 from mmdet_dab.registry import MODELS
@@ -101,6 +103,36 @@ def test_folded_in_training_is_not_folded(kind: str, monkeypatch: pytest.MonkeyP
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()))
         assert gradients[name].stride() == model.get_parameter(name).stride()
+
+
+@pytest.mark.parametrize('optimised', [False, True])
+@pytest.mark.parametrize('kind', ['depth 50, frozen stages', 'depth 18', 'DC5'])
+def test_folded_in_prediction_is_not_folded(kind: str, optimised: bool, monkeypatch: pytest.MonkeyPatch):
+    """Without gradients too, with norms that are folded in every call, and with those folded for good."""
+    model, images = resnet(**RESNETS[kind]), torch.randn(2, 3, 65, 97)
+    model.eval()
+    with torch.no_grad(), monkeypatch.context() as patch:
+        patch.setattr(backbone, 'folds', lambda *_: False)
+        expected = model(images)
+    if optimised:
+        model = fuse_conv_bn(model).requires_grad_(False)
+    called: list[nn.Module] = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.ReLU):
+            module.register_forward_hook(lambda layer, *_: called.append(layer))
+    with torch.no_grad():
+        found = model(images)
+    assert not called
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_who_counts_operations_of_a_prediction_sees_plain_ones():
+    convolution, norm = nn.Conv2d(6, 6, 3, bias=False), frozen_and_plain()[0]
+    with torch.no_grad():
+        assert folded_convolution.folds(convolution, norm)
+        with FlopCounterMode(display=False):
+            assert not folded_convolution.folds(convolution, norm)
 
 
 def test_folding_keeps_the_names_of_mmdets_resnet():

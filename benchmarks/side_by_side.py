@@ -101,13 +101,13 @@ def measure(
             process.start()
             theirs.close()  # so that it is seen when the process ends
             workers[name] = (process, ours)
-        return _in_turn(workers, rounds, warm)
+        return _in_turn(workers, rounds, steps, warm)
     finally:
         for process, _ in workers.values():
             process.terminate()
 
 
-def _in_turn(workers: Mapping[str, tuple[Any, Connection]], rounds: int, warm: bool) -> list[Measurement]:
+def _in_turn(workers: Mapping[str, tuple[Any, Connection]], rounds: int, steps: int, warm: bool) -> list[Measurement]:
     for name, (_, pipe) in workers.items():
         _receive(pipe, name)
     results = {name: Measurement(name) for name in workers}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmdet_dab.data.base_model import FROM_SCRATCH, SMALL, BaseModel
+from mmdet_dab.data.base_model import FROM_IMAGENET, FROM_SCRATCH, SMALL, BaseModel
 from mmdet_dab.data.recipe import (
     suggest,
     suggest_anchor_sizes,
@@ -107,6 +107,8 @@ def test_learning_rate():
     found = [suggest_learning_rate(scratch, 4, objects)[0] for objects in (1, 3, 6.25, 12.5, 40)]
     assert found == [3e-4, 5e-4, 7e-4, 1e-3, 1e-3]
     assert '17' in suggest_learning_rate(scratch, 4, 4.3)[1]
+    imagenet = BaseModel(FROM_IMAGENET, 16)
+    assert [suggest_learning_rate(imagenet, 4, objects)[0] for objects in (0.5, 1.8, 3, 40)] == [6e-4, 8e-4, 1e-3, 1e-3]
     assert [suggest_learning_rate(start, batch, 1)[0] for batch in (1, 4)] == [3e-4, 5e-4]
 
 

@@ -30,15 +30,16 @@ def in_pieces(backbone: nn.Module, encoder: nn.Module | None) -> None:
         encoder.forward = _tokens_in_pieces(encoder.forward)
 
 
-def _number(batch: Tensor, most: int, of_each: int) -> int:
-    """How many images make a piece; all of them where pieces do not pay."""
-    whole = batch.device.type != 'cpu' or torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return len(batch) if whole else max(1, most // of_each)
+def _stays_whole(batch: Tensor) -> bool:
+    """Where pieces do not pay, and in a tracer, for which the number of images is no number."""
+    return batch.device.type != 'cpu' or torch.compiler.is_compiling() or torch.jit.is_tracing() or len(batch) < 2
 
 
 def _maps_in_pieces(whole: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
     def forward(images: Tensor, *padding: Tensor | None) -> tuple[Tensor, ...]:
-        number = _number(images, PIXELS, max(1, images[0, 0].numel())) if len(images) > 1 else 1
+        if _stays_whole(images):
+            return whole(images, *padding)
+        number = max(1, PIXELS // max(1, images[0, 0].numel()))
         if number >= len(images):
             return whole(images, *padding)
         parts = range(0, len(images), number)
@@ -53,8 +54,10 @@ def _maps_in_pieces(whole: Callable[..., tuple[Tensor, ...]]) -> Callable[..., t
 
 def _tokens_in_pieces(whole: Callable[[ImageTokens], ImageTokens]) -> Callable[[ImageTokens], ImageTokens]:
     def forward(tokens: ImageTokens) -> ImageTokens:
+        if _stays_whole(tokens.content):
+            return whole(tokens)
         batch = len(tokens.content)
-        number = _number(tokens.content, CELLS, max(1, tokens.content.size(1))) if batch > 1 else 1
+        number = max(1, CELLS // max(1, tokens.content.size(1)))
         if number >= batch:
             return whole(tokens)
         pieces = [whole(_images(tokens, slice(start, start + number))) for start in range(0, batch, number)]

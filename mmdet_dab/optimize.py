@@ -34,8 +34,8 @@ def optimize_for_inference(
         model: with its weights loaded.
         dtype: float32 keeps the outputs but for rounding. With bfloat16 or float16, backbone and
             neck compute in that precision, and of a detector of ours encoder and decoder too. The
-            sine codes, the anchors and the head stay float32, so that boxes are not rounded to half
-            a per cent of the image.
+            sine codes, the queries' generator, the anchors and the head stay float32, so that boxes
+            are not rounded to half a per cent of the image.
         compile_with: also compile backbone and neck, and of a detector of ours encoder and decoder,
             with this backend of ``torch.compile``; ``'inductor'`` needs a C++ compiler on a CPU and
             takes minutes at the first prediction. Images of all sizes then share what was
@@ -66,7 +66,7 @@ def optimize_for_inference(
         backbone.forward = torch.autocast(device, dtype)(backbone.forward)
     if isinstance(model, ComposedDETR):
         _set_precision(model, stages[-1], dtype)
-        for linear in model.bbox_head.modules():
+        for linear in (*model.query_generator.modules(), *model.bbox_head.modules()):
             if isinstance(linear, nn.Linear):
                 linear.register_forward_pre_hook(lambda _, inputs: cast(inputs, torch.float32))
     else:

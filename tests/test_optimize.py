@@ -93,10 +93,18 @@ def check_precision(name: str, dtype: torch.dtype) -> None:
     cfg.model.backbone.init_cfg = None
     torch.manual_seed(0)
     model = build_detector(cfg)
+    starts: list[torch.Tensor | None] = []
+    if isinstance(model, ComposedDETR):
+        model.query_generator.register_forward_hook(lambda _, __, queries: starts.append(queries.anchors))
     expected = predictions(model)
     optimize_for_inference(model, dtype)
     for found, exact in zip(predictions(model), expected, strict=True):
         assert found.dtype == torch.float32
+        if starts and starts[0] is not None and starts[-1] is not None:
+            # Which of many cells alike is chosen, rounding may decide: then the query is another.
+            same = (starts[0] - starts[-1]).abs().amax(-1) < 0.02
+            assert same.any()
+            found, exact = found[same], exact[same]
         # The mean: at the edge of a mask, rounding decides whether a cell is seen at all.
         assert (found - exact).abs().mean() < (0.005 if dtype == torch.bfloat16 else 0.0005)
 
@@ -112,6 +120,7 @@ def check_precision(name: str, dtype: torch.dtype) -> None:
         'mix/road/0_detr_shapes',
         'mix/road/2_conditional_query_shapes',
         'mix/dn_detr_shapes_5min',
+        'mix/two_stage_dn_dab_deformable_detr_r50_50e',
     ],
 )
 def test_parts_of_all_kinds_compute_in_bfloat16(name: str):

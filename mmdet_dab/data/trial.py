@@ -5,10 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -120,8 +118,7 @@ def measure_config(cfg: Config, clock: Callable[[], float] = time.perf_counter) 
         cfg: it stays as it is.
         clock: of the seconds; ``time.process_time`` for a loader without workers on one thread.
     """
-    # pycocotools says of every file that it is read.
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+    with tempfile.TemporaryDirectory() as folder:
         runner = Runner.from_cfg(_shortened(deepcopy(cfg), folder))
         watch = _Watch(clock)
         runner.register_hook(watch)

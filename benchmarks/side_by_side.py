@@ -75,6 +75,7 @@ def measure(
     rounds: int,
     threads: int,
     device: str = 'cpu',
+    *,
     steps: int = 1,
     warm: bool = True,
 ) -> list[Measurement]:

@@ -183,7 +183,7 @@ def measured(title: str, task: Task, args: argparse.Namespace) -> side_by_side.P
     """One task, timed."""
     chosen = {name: each for name, each in task.candidates.items() if not args.only or name in args.only}
     rounds, threads = args.rounds or task.rounds, task.threads or args.threads
-    results = side_by_side.measure(chosen, rounds, threads, args.device, task.warm)
+    results = side_by_side.measure(chosen, rounds, threads, args.device, warm=task.warm)
     how = f'{side_by_side.plural(rounds, "round")}, {side_by_side.plural(threads, "thread")}.'
     return side_by_side.Part(
         f'{report(title, task, results)}\n\n{how}',

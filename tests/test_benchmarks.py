@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import os
@@ -158,6 +159,13 @@ def test_results_go_between_their_marks(tmp_path, monkeypatch):
 
 def nothing():
     return (lambda: None), (lambda: {})
+
+
+def test_what_takes_minutes_is_timed_at_once():
+    args = argparse.Namespace(only=None, rounds=None, threads=1, device='cpu')
+    task = speed.Task({'one': nothing, 'other': nothing}, rounds=1, outputs=False, warm=False)
+    part = speed.measured('a test', task, args)
+    assert [len(row['seconds']) for row in part.data['results']] == [1, 1]
 
 
 def test_peak_memory_is_that_of_the_candidate_alone():

@@ -69,10 +69,9 @@ def optimize_for_inference(
         for linear in (*model.query_generator.modules(), *model.bbox_head.modules()):
             if isinstance(linear, nn.Linear):
                 linear.register_forward_pre_hook(lambda _, inputs: cast(inputs, torch.float32))
+        in_pieces(model.backbone, model.encoder if isinstance(model.encoder, TransformerEncoder) else None)
     else:
         getattr(model, stages[-1]).register_forward_hook(lambda _, __, outputs: cast(outputs, torch.float32))
-    if isinstance(model, ComposedDETR):
-        in_pieces(model.backbone, model.encoder if isinstance(model.encoder, TransformerEncoder) else None)
     if next(model.parameters()).device.type == 'cpu':
         keep_freed_memory()
     if compile_with is not None:

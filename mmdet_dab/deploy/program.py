@@ -60,7 +60,6 @@ class DetectionProgram(nn.Module):
         """
         padding = padding_of(valid_sizes, images.size(2), images.size(3))
         output = self.detector.decode_padded(images, padding)
-        head = self.detector.bbox_head
-        # mmdet's heads compute all layers; no runtime takes out those that nobody reads.
-        logits, boxes = head(output) if isinstance(head, HeadAdapter) else head(output, slice(-1, None))
-        return self.selection(self.class_scores, logits[-1], boxes[-1])
+        # No runtime takes out layers that nobody reads.
+        (logits,), (boxes,) = self.detector.bbox_head(output, slice(-1, None))
+        return self.selection(self.class_scores, logits, boxes)

@@ -63,10 +63,11 @@ class HeadAdapter(RenamedTensors, BaseModule):
         """What the head's loss asks for of a first stage: nothing."""
         return ()
 
-    def forward(self, output: DecoderOutput) -> tuple[Tensor, Tensor]:
+    def forward(self, output: DecoderOutput, layers: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Logits (L, B, N, C), with one more for background in a softmax, and boxes (L, B, N, 4) cx
-        cy w h in 0..1."""
-        return self.head(*self.inputs(output))
+        cy w h in 0..1, of these layers; mmdet's head computes all of them."""
+        logits, boxes = self.head(*self.inputs(output))
+        return logits[layers], boxes[layers]
 
     def loss(self, output: DecoderOutput, data_samples: SampleList) -> dict[str, Tensor]:
         """The losses of mmdet's head by name."""

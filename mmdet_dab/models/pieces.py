@@ -6,6 +6,7 @@ are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,38 +31,39 @@ def in_pieces(backbone: nn.Module, encoder: nn.Module | None) -> None:
         encoder.forward = _tokens_in_pieces(encoder.forward)
 
 
-def _stays_whole(batch: Tensor) -> bool:
-    """Where pieces do not pay, and in a tracer, for which the number of images is no number."""
-    return batch.device.type != 'cpu' or torch.compiler.is_compiling() or torch.jit.is_tracing() or len(batch) < 2
+def _pieces(batch: Tensor, most: int, *dims: int) -> list[slice]:
+    """Which images of a batch go together; nothing where all do.
+
+    Pieces do not pay on a GPU, and for a tracer the number of images is no number.
+
+    Args:
+        batch: (B, …).
+        most: numbers of these dimensions in a piece.
+        dims: of the batch.
+    """
+    if batch.device.type != 'cpu' or torch.compiler.is_compiling() or torch.jit.is_tracing() or len(batch) < 2:
+        return []
+    number = max(1, most // max(1, math.prod(batch.size(dim) for dim in dims)))
+    return [slice(start, start + number) for start in range(0, len(batch), number)] if number < len(batch) else []
 
 
 def _maps_in_pieces(whole: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor, ...]]:
     def forward(images: Tensor, *padding: Tensor | None) -> tuple[Tensor, ...]:
-        if _stays_whole(images):
+        pieces = _pieces(images, PIXELS, 2, 3)
+        if not pieces:
             return whole(images, *padding)
-        number = max(1, PIXELS // max(1, images[0, 0].numel()))
-        if number >= len(images):
-            return whole(images, *padding)
-        parts = range(0, len(images), number)
-        pieces = [
-            whole(*(None if value is None else value[start : start + number] for value in (images, *padding)))
-            for start in parts
-        ]
-        return tuple(torch.cat(maps) for maps in zip(*pieces, strict=True))
+        maps = [whole(*(None if value is None else value[piece] for value in (images, *padding))) for piece in pieces]
+        return tuple(torch.cat(level) for level in zip(*maps, strict=True))
 
     return forward
 
 
 def _tokens_in_pieces(whole: Callable[[ImageTokens], ImageTokens]) -> Callable[[ImageTokens], ImageTokens]:
     def forward(tokens: ImageTokens) -> ImageTokens:
-        if _stays_whole(tokens.content):
+        pieces = _pieces(tokens.content, CELLS, 1)
+        if not pieces:
             return whole(tokens)
-        batch = len(tokens.content)
-        number = max(1, CELLS // max(1, tokens.content.size(1)))
-        if number >= batch:
-            return whole(tokens)
-        pieces = [whole(_images(tokens, slice(start, start + number))) for start in range(0, batch, number)]
-        return replace(tokens, content=torch.cat([piece.content for piece in pieces]))
+        return replace(tokens, content=torch.cat([whole(_images(tokens, piece)).content for piece in pieces]))
 
     return forward
 

@@ -17,7 +17,7 @@ from mmdet_dab.errors import plural
 #: more.
 STRIDES_SMALL, STRIDES_MEDIAN = 1.0, 2.5
 #: The same of the median where the backbone knows ImageNet: blood cells ended with AP 0.586 at 3.1
-#: strides and 0.554 at 2.5 (one seed each, 25 minutes).
+#: strides and 0.554 at 2.5 (one seed each, 28 and 26 minutes).
 STRIDES_MEDIAN_IMAGENET = 3.1
 #: Longer side of the images in a training run from scratch, pixels; multiples of the step.
 SHORTEST, LONGEST, STEP = 192, 640, 32

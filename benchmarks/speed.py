@@ -258,7 +258,6 @@ def main() -> None:
     unknown = set(args.parts) - set(known)
     if unknown:
         parser.error(f'no part {", ".join(sorted(unknown))}: there are {", ".join(known)}')
-    logging.disable(logging.INFO)  # mmengine lists every weight that it initialises
     now, failed = commit(), list[str]()
     for name in args.parts or known:
         before = side_by_side.kept(name)
@@ -288,4 +287,5 @@ def take(name: str, measure: Callable[[], side_by_side.Part], args: argparse.Nam
 
 
 if __name__ == '__main__':
+    logging.disable(logging.INFO)  # mmengine lists every weight that it initialises
     main()

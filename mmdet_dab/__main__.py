@@ -1,8 +1,6 @@
 """``python -m mmdet_dab`` is ``mmdet-dab``."""
 
-import sys
-
-from mmdet_dab.cli import main
+from mmdet_dab.cli import program
 
 if __name__ == '__main__':
-    sys.exit(main())
+    program()

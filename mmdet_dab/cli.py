@@ -9,6 +9,7 @@ nobody foresaw, with 1. The traceback of the latter is kept in a file that the m
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import errno
 import os
@@ -18,6 +19,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 from urllib.error import URLError
 
 from mmdet_dab import commands
@@ -28,6 +30,27 @@ from mmdet_dab.regular_files import MOST_PIXELS
 from mmdet_dab.version import __version__
 
 TRACEBACK = 'MMDET_DAB_TRACEBACK'
+
+
+def program() -> NoReturn:
+    """``mmdet-dab`` as a process of its own."""
+    end(main())
+
+
+def end(code: int) -> NoReturn:
+    """End this process with an exit code.
+
+    One of several processes ends without taking Python down: a thread of gloo that lets go of its
+    last tensor meanwhile aborts the process (signal 6), and a training run that is done would count
+    as failed.
+    """
+    if 'RANK' not in os.environ:
+        sys.exit(code)
+    atexit._run_exitfuncs()  # such as that of multiprocessing, which ends the workers
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # nobody reads on
+            stream.flush()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -173,3 +173,54 @@ def test_an_override_without_a_value(capsys: pytest.CaptureFixture[str], tmp_pat
     with pytest.raises(SystemExit):
         cli.main(['train', 'x.py', '--cfg-options', 'work_dir'])
     assert 'KEY=VALUE' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('value', ['nan', 'inf', 'x'])
+@pytest.mark.parametrize(
+    ('option', 'given'),
+    [
+        ('--score-thr', ['infer', 'a.png', 'c.py', 'w.pth']),
+        ('--score-thr', ['figures', 'c.py']),
+        ('--threshold', ['run', 'm.onnx', 'a.png']),
+        ('--threshold', ['export', 'c.py', 'w.pth', '--out', 'm.onnx']),
+        ('--threshold', ['explain', 'c.py', 'w.pth', 'a.png']),
+        ('--minutes', ['new-data', '--images', 'a', '--annotations', 'b', '--out', 'c.py']),
+        ('--val-share', ['new-data', '--images', 'a', '--annotations', 'b', '--out', 'c.py']),
+    ],
+)
+def test_a_number_is_finite(option: str, given: list[str], value: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*given, option, value])
+    assert ended.value.code == 2
+    (*_, line) = capsys.readouterr().err.splitlines()
+    assert f'{option}: {value}: ' in line
+
+
+ENDING = """
+import atexit, os, sys
+from mmdet_dab import cli
+
+class Last:
+    def __del__(self):
+        os.abort()  # as a thread of gloo does whose tensor outlives Python
+
+kept = Last()
+atexit.register(print, 'tidied up')
+print('said')
+cli.end(3)
+"""
+
+
+def test_one_of_several_processes_ends_before_python_is_taken_down():
+    """Its exit code is that of the command, nothing that it said is lost, and workers are ended."""
+    environment = {**os.environ, 'RANK': '1'}
+    command = [sys.executable, '-c', ENDING]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 3
+    assert done.stdout.split('\n') == ['said', 'tidied up', '']
+
+
+def test_a_single_process_ends_as_python_does():
+    with pytest.raises(SystemExit) as ended:
+        cli.end(3)
+    assert ended.value.code == 3

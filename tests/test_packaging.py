@@ -53,7 +53,7 @@ def test_the_wheel_is_small_and_brings_configs_types_licence_and_the_command(whe
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         info = f'mmdet_dab-{__version__}.dist-info'
-        assert 'mmdet-dab = mmdet_dab.cli:main' in archive.read(f'{info}/entry_points.txt').decode()
+        assert 'mmdet-dab = mmdet_dab.cli:program' in archive.read(f'{info}/entry_points.txt').decode()
         metadata = archive.read(f'{info}/METADATA').decode()
     assert {f'mmdet_dab/.mim/configs/{name}.py' for name in config_names()} <= names
     assert {'mmdet_dab/py.typed', 'mmdet_dab/.mim/model-index.yml', 'mmdet_dab/.mim/configs/metafile.yml'} <= names

@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmdet_dab import cli
 
 if __name__ == '__main__':
-    sys.exit(cli.tool('train'))
+    cli.end(cli.tool('train'))

@@ -37,6 +37,8 @@ def load_local(filename: str, map_location: Any = None) -> Any:
     if path.suffix == '.safetensors':
         return dict(state_dict=read_safetensors(path))
     content = read_checkpoint(path, map_location=map_location or 'cpu')
+    if isinstance(content, dict) and content.get('meta', content) is None:
+        del content['meta']  # mmdet looks for names in one that is there
     if not isinstance(content, Mapping) or not all(type(key) is str for key in content):
         raise CheckpointError(f'checkpoint {path} holds {shown(content)}, not tensors by name')
     check_names(path, content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from mmdet_dab.errors import UserError
@@ -22,6 +23,21 @@ class Overrides(argparse.Action):
                 parser.error(f'{option} {text}: write KEY=VALUE')
             options[key] = parse_value(value)
         setattr(namespace, self.dest, options)
+
+
+def finite(text: str) -> float:
+    """A number of the command line: ``nan`` would compare with nothing, and show all or none.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none, or not finite.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f'{text}: give a finite number')
+    return number
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

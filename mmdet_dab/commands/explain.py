@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--queries', nargs='+', type=int, metavar='N', help='queries to keep, by number; default: the best ones'
     )
-    parser.add_argument('--threshold', type=float, default=0.3, help='score from which on a query is a detection')
+    parser.add_argument(
+        '--threshold', type=arguments.finite, default=0.3, help='score from which on a query is a detection'
+    )
     parser.add_argument('--device', default='cpu', help='such as cuda:0; default: cpu')
 
 

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--calibrate', type=int, metavar='N', help='training images that int8 is calibrated on (default: 200)'
     )
-    parser.add_argument('--threshold', type=float, default=0.3, help='score that the runtime shows (default: 0.3)')
+    parser.add_argument(
+        '--threshold', type=arguments.finite, default=0.3, help='score that the runtime shows (default: 0.3)'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
 
 

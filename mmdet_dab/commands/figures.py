@@ -45,7 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='another detector to draw beside this one, such as Conditional DETR; may be repeated',
     )
     parser.add_argument('--layer', type=int, default=0, help='decoder layer of the maps, from 1 (default: the last)')
-    parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of a detection (default: 0.3)')
+    parser.add_argument(
+        '--score-thr', type=arguments.finite, default=0.3, help='lowest score of a detection (default: 0.3)'
+    )
     parser.add_argument('--limit', type=int, default=200, help='images to judge for figure 12 (default: 200)')
 
 

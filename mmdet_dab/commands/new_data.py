@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmdet_dab import compat
+from mmdet_dab.commands import arguments
 from mmdet_dab.config_files import CONFIGS
 from mmdet_dab.console import say
 from mmdet_dab.errors import DataError
@@ -52,13 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--minutes',
-        type=float,
+        type=arguments.finite,
         metavar='M',
         help='time of the training run: its epochs are those that fit, by a short trial on this machine; '
         'default: as many as it gets better in',
     )
     parser.add_argument(
-        '--val-share', type=float, default=0.2, help='share of the images that is split off (default: 0.2)'
+        '--val-share', type=arguments.finite, default=0.2, help='share of the images that is split off (default: 0.2)'
     )
     parser.add_argument('--seed', type=int, default=0, help='seed of that split')
     parser.add_argument(

@@ -57,10 +57,10 @@ def read(
     """
     if kind == 'coco':
         if not path.is_file():
-            raise DataError(f'{path}: it is not a file. For COCO, give the .json file.')
+            raise DataError(f'{path}: it is not a file. For --format coco, give the .json file.')
         return complete(read_coco(path), images.size)
     if not path.is_dir():
-        raise DataError(f'{path}: it is not a folder. For {kind.upper()}, give the folder of its files.')
+        raise DataError(f'{path}: it is not a folder. For --format {kind}, give the folder of its files.')
     if kind == 'voc':
         data = read_voc(path, images, classes)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from mmdet_dab.errors import UserError, shortened
 #: An image whose shorter side is much smaller, in pixels, is drawn enlarged; its longer side to
 #: this size at most.
 SHORTEST_SIDE, LONGEST_SIDE = 320, 4096
+#: Pixels of an image that is drawn as large as it is, those of the largest screens ("8K"). Drawing
+#: takes several times the memory of the image.
+MOST_DRAWN = 7680 * 4320
 
 
 def draw(image: np.ndarray, found: Detections, palette: Sequence[Sequence[int]]) -> np.ndarray:
@@ -45,24 +49,40 @@ def draw(image: np.ndarray, found: Detections, palette: Sequence[Sequence[int]])
     return np.asarray(canvas)[..., ::-1].copy()
 
 
-def enlarged(image: np.ndarray, found: Detections) -> tuple[np.ndarray, Detections]:
-    """A small image in a multiple of its size, so that the labels leave some of it to see.
+def for_screen(image: np.ndarray, found: Detections) -> tuple[np.ndarray, Detections]:
+    """An image in a size to look at: a small one in a multiple of its size, so that the labels
+    leave some of it to see, a huge one in a part of it.
 
     Args:
         image: (H, W, 3) uint8.
         found: boxes in pixels of the image.
 
     Returns:
-        both in the new size; as they are where the image is large enough.
+        both in the new size; as they are where that is one to look at.
     """
-    factor = max(1, round(SHORTEST_SIDE / min(image.shape[:2])))
+    height, width = image.shape[:2]
+    enlarged_by = max(1, round(SHORTEST_SIDE / min(height, width)))
     # Also of a strip of a few pixels no more than a screen can show.
-    factor = max(1, min(factor, LONGEST_SIDE // max(image.shape[:2])))
-    if factor == 1:
+    enlarged_by = max(1, min(enlarged_by, LONGEST_SIDE // max(height, width)))
+    reduced_by = min(math.ceil(math.sqrt(height * width / MOST_DRAWN)), height, width)
+    if reduced_by > 1:
+        return _reduced(image, reduced_by), replace(found, boxes=found.boxes / np.float32(reduced_by))
+    if enlarged_by == 1:
         return image, found
-    size = (image.shape[1] * factor, image.shape[0] * factor)
-    larger = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    return np.asarray(larger), replace(found, boxes=found.boxes * np.float32(factor))
+    larger = Image.fromarray(image).resize((width * enlarged_by, height * enlarged_by), Image.Resampling.BICUBIC)
+    return np.asarray(larger), replace(found, boxes=found.boxes * np.float32(enlarged_by))
+
+
+def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
+    """The mean of ``factor`` × ``factor`` pixels each, row by row: Pillow would need room for
+    another image of the old size.
+    """
+    height, width = image.shape[0] // factor, image.shape[1] // factor
+    small = np.empty((height, width, 3), np.uint8)
+    for number, row in enumerate(small):
+        pixels = image[number * factor : (number + 1) * factor, : width * factor]
+        row[:] = np.rint(pixels.reshape(factor, width, factor, 3).mean(axis=(0, 2)))
+    return small
 
 
 def _readable_on(colour: tuple[int, ...]) -> str:

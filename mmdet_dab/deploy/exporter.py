@@ -32,7 +32,7 @@ from mmdet_dab.deploy.metadata import KEY, Metadata
 from mmdet_dab.deploy.onnx_graph import drop_nan_guards
 from mmdet_dab.deploy.program import DetectionProgram, padding_of
 from mmdet_dab.deploy.reports import without_reports
-from mmdet_dab.deploy.request import PRECISIONS, Request, check_target
+from mmdet_dab.deploy.request import PRECISIONS, Request, check_target, unfinished
 from mmdet_dab.deploy.tracing import part_with, traced
 from mmdet_dab.deploy.verify import TOLERANCES, Difference, compared, refusal, row
 from mmdet_dab.errors import ConfigError, UserError
@@ -306,7 +306,7 @@ def export(request: Request, tell: Callable[[str], None] = print) -> list[Differ
     tell('tracing the detector …')
     exported = traced(program, torch.uint8 if request.input == 'uint8' else torch.float32)
     folder_of_file = request.out.absolute().parent
-    with tempfile.TemporaryDirectory(dir=folder_of_file) as folder:
+    with unfinished(request.out) as folder:
         draft = Path(folder, request.out.name)
         tell(f'writing {request.out.name} …')
         WRITERS[request.out.suffix](exported, draft, metadata)

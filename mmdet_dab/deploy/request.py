@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -91,3 +92,11 @@ def need_bfloat16() -> None:
 
     if 'BF16' not in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'):
         raise UserError('--precision bfloat16: OpenVINO finds no bfloat16 in this processor. Take float32 or float16.')
+
+
+def unfinished(file: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder for a file that is not proved yet: on its disk, so that it gets its place at once.
+
+    Where a killed process leaves the folder, its name says what it was.
+    """
+    return tempfile.TemporaryDirectory(dir=file.absolute().parent, prefix=f'.{file.stem[:100]}-unfinished-')

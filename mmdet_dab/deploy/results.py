@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mmdet_dab.deploy.detections import Detections
-from mmdet_dab.deploy.draw import draw, enlarged, write_image
+from mmdet_dab.deploy.draw import draw, for_screen, write_image
 from mmdet_dab.deploy.video import VideoWriter
 from mmdet_dab.errors import UserError
 from mmdet_dab.media_files import IMAGE_ENDINGS
@@ -216,7 +216,8 @@ class JsonFiles:
 
 
 class Drawn:
-    """Images and videos with their boxes. A small one is enlarged, so that labels can be read.
+    """Images and videos with their boxes. A small image is enlarged, so that labels can be read, and
+    a huge one reduced.
 
     Args:
         folder: to write to; names are kept, and a video becomes an ``.mp4``.
@@ -232,7 +233,7 @@ class Drawn:
 
     def add(self, item: Item, found: Detections) -> None:
         """See :class:`Writer`."""
-        image = draw(*enlarged(item.image, found.above(self.threshold)), self.palette)
+        image = draw(*for_screen(item.image, found.above(self.threshold)), self.palette)
         if item.frame is None:
             self.close()
             known = item.name.suffix.lower() in IMAGE_ENDINGS

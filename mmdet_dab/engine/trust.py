@@ -8,6 +8,7 @@ as it is, which ends in a crash of the process where a shape differs.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -131,6 +132,8 @@ def _check_messages(checkpoint: dict[str, Any]) -> None:
             raise CheckpointError(f'the checkpoint is damaged: message_hub.log_scalars.{key} holds no logged numbers')
         # A new one, with none of the attributes that a file may set besides.
         hub['log_scalars'][key] = HistoryBuffer(*data)
+    # What is kept is what goes on being kept: MMEngine stops at any other answer, steps later.
+    hub['resumed_keys'] = dict.fromkeys([*hub['log_scalars'], *hub['runtime_info']], True)
 
 
 def is_history(value: Any) -> bool:
@@ -192,6 +195,7 @@ def check_optimizer(state: Any, wrapper: Any, model: nn.Module) -> None:
     names = {id(weight): name for name, weight in model.named_parameters()}
     for number, (group, given) in enumerate(zip(groups, loaded, strict=True)):
         _check_group(f'optimizer.param_groups.{number}', given, group)
+        _check_taken(f'optimizer.param_groups.{number}', given, wrapper.optimizer)
         for index, weight in zip(given['params'], group['params'], strict=True):
             _check_state(names.get(id(weight), f'parameter {index}'), values.get(index), weight)
     if len({frozenset(entry) for entry in values.values()}) > 1:
@@ -210,6 +214,16 @@ def _check_group(key: str, given: dict[str, Any], own: Mapping[str, Any]) -> Non
                 f'{key}.{name} of the checkpoint is {shown(given.get(name))}, not like {shown(own[name])}: it is '
                 f'damaged, or of another optimizer. {FROM_WEIGHTS}'
             )
+
+
+def _check_taken(key: str, given: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Numbers must be some that the optimizer would begin with: no momentum above 1."""
+    known = inspect.signature(type(optimizer)).parameters
+    values = {name: given[name] for name in optimizer.defaults if name in known and name in given}
+    try:
+        type(optimizer)([nn.Parameter(torch.zeros(1))], **values)
+    except ValueError as error:
+        raise CheckpointError(f'the checkpoint is damaged: {key}: {error}. {FROM_WEIGHTS}') from error
 
 
 def _check_state(name: str, entry: Any, weight: Tensor) -> None:

@@ -7,15 +7,13 @@ for it (docs/convergence.md has what this is worth from random weights). Not in 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, cast
 
-from mmdet.structures import SampleList
-from torch import nn
+from torch import Tensor, nn
 
 from mmdet_dab.models.layers import inverse_sigmoid
 from mmdet_dab.models.query_generator import AnchorQueryGenerator
-from mmdet_dab.models.structures import ImageTokens, Queries
+from mmdet_dab.models.structures import ImageTokens
 from mmdet_dab.registry import MODELS
 
 
@@ -34,8 +32,7 @@ class AnchorContentQueryGenerator(AnchorQueryGenerator):
         super().__init__(embed_dims=embed_dims, **settings)
         self.anchor_content = nn.Linear(cast(int, self.contract.anchor_dims), embed_dims)
 
-    def forward(self, tokens: ImageTokens, data_samples: SampleList | None = None) -> Queries:
-        """Make the queries of a batch: content (B, N, D) that knows its anchors (B, N, 4)."""
-        queries = super().forward(tokens, data_samples)
-        added = self.anchor_content(inverse_sigmoid(queries.required('anchors', self)))
-        return replace(queries, content=queries.content + added)
+    def of_any_image(self, tokens: ImageTokens) -> tuple[Tensor, Tensor]:
+        """Content (N, D) that knows its anchors, and these (N, anchor_dims); see the base."""
+        content, anchors = super().of_any_image(tokens)
+        return content + self.anchor_content(inverse_sigmoid(anchors)), anchors

@@ -92,13 +92,19 @@ class AnchorQueryGenerator(BaseModule):
         Returns:
             content (B, N, D) and anchors (B, N, anchor_dims).
         """
+        content, anchors = self.of_any_image(tokens)
         batch = tokens.content.size(0)
+        return Queries(content.expand(batch, -1, -1), anchors.expand(batch, -1, -1))
+
+    def of_any_image(self, tokens: ImageTokens) -> tuple[Tensor, Tensor]:
+        """What all images start from: content (N, D), of the type of the tokens, and anchors (N,
+        anchor_dims)."""
         anchors = self.anchors()
         content = tokens.content.new_zeros(len(anchors), self.embed_dims) if self.content is None else self.content
         if self.patterns is not None:
             content = content.repeat(len(self.patterns), 1) + self.patterns.repeat_interleave(len(anchors), dim=0)
             anchors = anchors.repeat(len(self.patterns), 1)
-        return Queries(content.expand(batch, -1, -1), anchors.expand(batch, -1, -1))
+        return content, anchors
 
 
 @MODELS.register_module()

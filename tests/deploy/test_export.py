@@ -27,7 +27,7 @@ from mmdet_dab.deploy.metadata import KEY, Metadata
 from mmdet_dab.deploy.onnx_graph import drop_nan_guards
 from mmdet_dab.deploy.preprocessing import prepare, read_image
 from mmdet_dab.deploy.program import DetectionProgram
-from mmdet_dab.deploy.request import check_target
+from mmdet_dab.deploy.request import check_target, unfinished
 from mmdet_dab.deploy.verify import CANVASES, Difference, batches, compared, difference, refusal
 from mmdet_dab.errors import ConfigError, UserError
 from tests.helpers.commands import Commands, call
@@ -432,3 +432,12 @@ def test_metadata_comes_back_from_its_text(exported: Path):
     metadata = load_backend(exported).metadata
     assert metadata.to_json().isascii()
     assert Metadata.from_json(metadata.to_json(), 'x') == metadata
+
+
+def test_what_a_killed_export_leaves_says_what_it_was(tmp_path: Path):
+    """In the folder of the file, hidden, and also for the longest name that a file can have."""
+    for name in ('cells.onnx', 'x' * 250 + '.xml'):
+        with unfinished(tmp_path / name) as folder:
+            assert Path(folder).parent == tmp_path
+            assert Path(folder).name.startswith(f'.{name[:5]}')
+        assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from mmdet_dab.commands import arguments
-from mmdet_dab.deploy import Detections
+from mmdet_dab.deploy import Detections, draw
 from mmdet_dab.deploy.folder import Run
 from mmdet_dab.deploy.results import FORMATS, Drawn, JsonFiles, make_folder
 from mmdet_dab.deploy.video import FRAMES_PER_SECOND, Video, VideoWriter, check_codec
@@ -113,6 +113,17 @@ def test_names_come_back_whole(tmp_path: Path):
     table = rows_of_csv(tmp_path / 'out/detections.csv')
     assert [row['name'] for row in table] == list(CLASSES[::-1])
     assert table[0]['file'] == 'a,"b".png'
+
+
+def test_a_huge_image_is_drawn_reduced(monkeypatch: pytest.MonkeyPatch):
+    """7 × 5 pixels with room for 12 are 3 × 2 blocks of 2 × 2; the column and row that are left over go."""
+    monkeypatch.setattr(draw, 'MOST_DRAWN', 12)
+    image = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    found = Detections(np.float32([[1, 2, 6, 4]]), np.float32([0.5]), np.array([0]), ('a',))
+    small, moved = draw.for_screen(image, found)
+    assert small.shape == (2, 3, 3)
+    assert small[1, 2].tolist() == [66, 67, 68], '(54 + 57 + 75 + 78) / 4 in blue'
+    assert moved.boxes.tolist() == [[0.5, 1, 3, 2]]
 
 
 def test_nothing_found_is_an_empty_list(tmp_path: Path):

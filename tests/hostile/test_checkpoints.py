@@ -153,3 +153,38 @@ def test_weights_that_are_none_are_refused_where_mmengine_reads_them(content: di
     with pytest.raises(CheckpointError, match=named) as raised:
         load_local(str(tmp_path / 'weights.pth'))
     assert 'weights.pth' in str(raised.value)
+
+
+def changed(folder: Path, change) -> tuple[Resuming, Path]:
+    """A small model, and a checkpoint of it with one thing in it changed."""
+    resuming = Resuming(folder)
+    path = folder / 'changed.pth'
+    resuming.save(path)
+    content = torch.load(path, weights_only=False)  # written above
+    change(content)
+    torch.save(content, path)
+    return resuming, path
+
+
+def test_a_checkpoint_that_says_nothing_of_itself_predicts(tmp_path: Path):
+    """``init_detector`` looks for class names in ``meta`` where there is such a key."""
+    resuming, path = changed(tmp_path, lambda content: content.update(meta=None))
+    resuming.predict_with(path)
+    assert 'meta' not in load_local(str(path))
+
+
+@pytest.mark.parametrize('answer', ['maybe', False, None])
+def test_what_is_kept_of_the_log_is_not_asked_of_the_file(answer: object, tmp_path: Path):
+    """MMEngine compares it with its own answer at the first value that is logged."""
+    resuming, path = changed(tmp_path, lambda content: content['message_hub']['resumed_keys'].update(epoch=answer))
+    content = load_local(str(path))
+    disarm(content, [str(tmp_path)])
+    check_resumable(content, resuming.model)
+    assert content['message_hub']['resumed_keys'] == {'train/loss': True, 'epoch': True}
+
+
+@pytest.mark.parametrize(('key', 'value'), [('betas', (2, 3)), ('lr', -1.0), ('eps', -1e-8), ('weight_decay', -1)])
+def test_rates_that_no_optimizer_begins_with(key: str, value: object, tmp_path: Path):
+    resuming, path = changed(tmp_path, lambda content: content['optimizer']['param_groups'][1].update({key: value}))
+    with pytest.raises(CheckpointError, match=r'optimizer\.param_groups\.1'):
+        resuming.go_on_from(path)

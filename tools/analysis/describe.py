@@ -8,4 +8,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mmdet_dab import cli
 
 if __name__ == '__main__':
-    sys.exit(cli.tool('describe'))
+    cli.end(cli.tool('describe'))

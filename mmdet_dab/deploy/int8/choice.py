@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +17,7 @@ from mmdet_dab.deploy.int8.data import CalibrationImages, Inputs, Yardstick
 from mmdet_dab.deploy.int8.parts import EVERY
 from mmdet_dab.deploy.int8.quantizers import QUANTIZERS, parts_in
 from mmdet_dab.deploy.metadata import Metadata, Trial, write_metadata
+from mmdet_dab.deploy.request import unfinished
 from mmdet_dab.errors import UserError
 
 #: Share of the float file's metric that an int8 file must keep.
@@ -73,7 +73,7 @@ def quantize(config: Config, file: Path, number: int = 200, tell: Callable[[str]
     if base <= 0:
         raise UserError(f'{file}: {measure.name} is {base:.3f}, so that nothing can be chosen by it. The file stays.')
     trials, there = [Trial((), 'float32', base)], parts_in(file)
-    with tempfile.TemporaryDirectory(dir=file.absolute().parent) as folder:
+    with unfinished(file) as folder:
         for trial, draft in _trials(file, Path(folder), images, measure, tell):
             trials.append(trial)
             if trial.metric >= KEPT * base:

@@ -216,8 +216,9 @@ class JsonFiles:
 
 
 class Drawn:
-    """Images and videos with their boxes. A small image is enlarged, so that labels can be read, and
-    a huge one reduced.
+    """Images and videos with their boxes.
+
+    A small image is enlarged, so that labels can be read, and a huge one reduced.
 
     Args:
         folder: to write to; names are kept, and a video becomes an ``.mp4``.

@@ -222,8 +222,11 @@ def _check_taken(key: str, given: Mapping[str, Any], optimizer: torch.optim.Opti
     values = {name: given[name] for name in optimizer.defaults if name in known and name in given}
     try:
         type(optimizer)([nn.Parameter(torch.zeros(1))], **values)
-    except ValueError as error:
-        raise CheckpointError(f'the checkpoint is damaged: {key}: {error}. {FROM_WEIGHTS}') from error
+    except Exception as error:  # an optimizer may be anybody's
+        raise CheckpointError(
+            f'the checkpoint is damaged: {key} holds {shown(values)}, which {type(optimizer).__name__} refuses '
+            f'({error}). {FROM_WEIGHTS}'
+        ) from error
 
 
 def _check_state(name: str, entry: Any, weight: Tensor) -> None:

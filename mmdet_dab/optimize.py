@@ -51,12 +51,14 @@ def optimize_for_inference(
     if _is_optimised(model, (dtype, compile_with)):
         return model
     model.eval()
-    model.requires_grad_(False)
     stages = [name for name in ('backbone', 'neck') if getattr(model, name, None) is not None]
     for name in stages:
         stage = fuse_conv_bn(getattr(model, name)).to(dtype=dtype, memory_format=torch.channels_last)
         stage.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
         setattr(model, name, stage)
+    # Also the weights that folding has made: a convolution whose weights are to be trained would not
+    # be computed with what follows it (``models/folded_convolution.py``).
+    model.requires_grad_(False)
     if dtype != torch.float32 and any(
         isinstance(layer, nn.LayerNorm) for layer in model.get_submodule('backbone').modules()
     ):

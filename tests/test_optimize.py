@@ -47,6 +47,22 @@ def test_same_outputs_without_batch_norm_and_channels_last(model):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='PyTorch without oneDNN')
+def test_what_follows_a_convolution_is_computed_with_it():
+    """One kernel for convolution, residual and ReLU; none passes over a map alone."""
+    backbone = dict(type='FoldingResNet', depth=18, num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1))
+    backbone |= dict(out_indices=(2,), norm_cfg=dict(type='BN', requires_grad=False), norm_eval=True, init_cfg=None)
+    model = optimize_for_inference(tiny.build(backbone=dict(backbone, _delete_=True)))
+    images, _ = tiny.batch()
+    with torch.inference_mode(), torch.profiler.profile() as profile:
+        model.backbone(images)
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls['mkldnn::_convolution_pointwise'] == sum(
+        isinstance(each, nn.Conv2d) for each in model.backbone.modules()
+    )
+    assert not calls.keys() & {'aten::relu_', 'aten::clamp_min_', 'aten::add_'}
+
+
 def test_a_second_call_changes_nothing(model):
     weights = {name: tensor.clone() for name, tensor in optimize_for_inference(model).state_dict().items()}
     again = optimize_for_inference(model).state_dict()

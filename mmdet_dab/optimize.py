@@ -56,8 +56,8 @@ def optimize_for_inference(
         stage = fuse_conv_bn(getattr(model, name)).to(dtype=dtype, memory_format=torch.channels_last)
         stage.register_forward_pre_hook(lambda _, inputs: cast(inputs, dtype))
         setattr(model, name, stage)
-    # Also the weights that folding has made: a convolution whose weights are to be trained would not
-    # be computed with what follows it (``models/folded_convolution.py``).
+    # Also what folding has made: what follows a convolution is not computed with it while its
+    # weights are to be trained (``models/folded_convolution.py``).
     model.requires_grad_(False)
     if dtype != torch.float32 and any(
         isinstance(layer, nn.LayerNorm) for layer in model.get_submodule('backbone').modules()

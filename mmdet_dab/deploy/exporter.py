@@ -323,4 +323,10 @@ def export(request: Request, tell: Callable[[str], None] = print) -> list[Differ
             shutil.move(str(file), folder_of_file / file.name)
     tolerance = TOLERANCES[metadata.precision]
     tell(f'equal within {tolerance.score:g} (score) and {tolerance.box:g} (box), as {metadata.precision} should be')
+    moved = max(differences, key=lambda found: max(found.own_score, found.own_box))
+    if max(moved.own_score, moved.own_box) > 0:
+        tell(
+            f'further apart in a batch of {moved.batch} at {moved.height}×{moved.width}, where rounding alone moves '
+            f'the detector by {moved.own_score:.1e} and {moved.own_box:.1e}'
+        )
     return differences

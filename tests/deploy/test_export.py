@@ -20,7 +20,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdet_dab import build
-from mmdet_dab.deploy import Detections, Predictor, exporter
+from mmdet_dab.deploy import Detections, Predictor, exporter, verify
 from mmdet_dab.deploy.backends import load_backend
 from mmdet_dab.deploy.exporter import Request, export
 from mmdet_dab.deploy.metadata import KEY, Metadata
@@ -275,6 +275,26 @@ def test_the_table_of_differences_has_every_batch_and_size(exported: Path, check
         (batch, *canvas) for batch in (1, 2, 5) for canvas in CANVASES
     }
     assert refusal(found, 'float32') is None
+
+
+def test_a_file_may_be_as_far_away_as_rounding_moves_the_detector():
+    """Five times as far; a size that is baked in is thousands of times."""
+    apart = Difference(1, 131, 230, score=1.5e-6, box=1.2e-5, unmatched=0)
+    assert refusal([apart], 'float32') is not None
+    assert refusal([apart._replace(own_box=1e-6)], 'float32') is not None
+    assert refusal([apart._replace(own_box=4e-6)], 'float32') is None
+    assert refusal([apart._replace(own_box=4e-6, box=1e-3)], 'float32') is not None
+    assert refusal([apart._replace(own_box=4e-6, unmatched=1)], 'float32') is not None
+
+
+def test_rounding_of_the_detector_is_looked_at_where_a_file_is_too_far_away(
+    exported: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, metadata = build(tiny_config(), checkpoint), load_backend(exported).metadata
+    assert all(found.own_box == found.own_score == 0 for found in compared(model, exported, metadata))
+    monkeypatch.setattr(verify, 'TOLERANCES', {'float32': verify.Tolerance(1e-12, 1e-12, 0.0)})
+    found = list(compared(model, exported, metadata))
+    assert all(1e-9 < one.own_box < 1e-5 and 1e-9 < one.own_score < 1e-5 for one in found)
 
 
 def test_weights_of_half_the_size(exported: Path, checkpoint: Path, tmp_path: Path):

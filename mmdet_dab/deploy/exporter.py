@@ -312,10 +312,10 @@ def export(request: Request, tell: Callable[[str], None] = print) -> list[Differ
         WRITERS[request.out.suffix](exported, draft, metadata)
         differences = []
         tell('comparing it with the detector: |Δ score|, |Δ box| in parts of the image')
-        tell(row('batch', 'height', 'width', 'score', 'box', 'unmatched'))
+        tell(row('batch', 'height', 'width', 'score', 'box', 'farthest', 'unmatched'))
         for found in compared(model, draft, metadata):
             differences.append(found)
-            tell(row(*found[:3], f'{found.score:.1e}', f'{found.box:.1e}', found.unmatched))
+            tell(row(*found[:3], *(f'{apart:.1e}' for apart in found[3:6]), found.unmatched))
         problem = refusal(differences, metadata.precision)
         if problem:
             raise UserError(f'{request.out}: {problem}')
@@ -323,10 +323,4 @@ def export(request: Request, tell: Callable[[str], None] = print) -> list[Differ
             shutil.move(str(file), folder_of_file / file.name)
     tolerance = TOLERANCES[metadata.precision]
     tell(f'equal within {tolerance.score:g} (score) and {tolerance.box:g} (box), as {metadata.precision} should be')
-    moved = max(differences, key=lambda found: max(found.own_score, found.own_box))
-    if max(moved.own_score, moved.own_box) > 0:
-        tell(
-            f'further apart in a batch of {moved.batch} at {moved.height}×{moved.width}, where rounding alone moves '
-            f'the detector by {moved.own_score:.1e} and {moved.own_box:.1e}'
-        )
     return differences

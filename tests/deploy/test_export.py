@@ -20,7 +20,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from mmdet_dab import build
-from mmdet_dab.deploy import Detections, Predictor, exporter, verify
+from mmdet_dab.deploy import Detections, Predictor, exporter
 from mmdet_dab.deploy.backends import load_backend
 from mmdet_dab.deploy.exporter import Request, export
 from mmdet_dab.deploy.metadata import KEY, Metadata
@@ -71,7 +71,7 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     differences = export(Request(tiny_config(), checkpoint, out), lambda text: None)
     assert {found.batch for found in differences} == {1, 2, 5}
     assert max(found.score for found in differences) < 1e-5
-    assert max(found.box for found in differences) < 1e-5
+    assert max(found.farthest for found in differences) < 1e-5
     return out
 
 
@@ -99,7 +99,7 @@ def apart(expected: Any, found: Any, path: Path) -> tuple[float, float, int]:
     one = (expected.scores[None], expected.labels[None], expected.boxes[None] / unit)
     other = (found.scores[None], found.labels[None], found.boxes[None] / unit)
     result = difference(one, other, (height, width))
-    return result.score, result.box, result.unmatched
+    return result.score, result.farthest, result.unmatched
 
 
 def test_attention_is_not_searched_for_what_is_not_there(exported: Path):
@@ -262,7 +262,7 @@ def test_a_file_that_differs_is_not_left_behind(
     monkeypatch.setattr(exporter, 'check_target', lambda *_: None)
     monkeypatch.setattr(exporter, 'traced', lambda program, kind: None)
     monkeypatch.setitem(exporter.WRITERS, Path(name).suffix, write)
-    monkeypatch.setattr(exporter, 'compared', lambda *_: [Difference(2, 96, 128, 0.4, 0.0, 0)])
+    monkeypatch.setattr(exporter, 'compared', lambda *_: [Difference(2, 96, 128, 0.4, 0.0, 0.0, 0)])
     with pytest.raises(UserError, match=f'96×128.*{"please report" if precision == "float32" else precision}'):
         export(Request(tiny_config(), checkpoint, tmp_path / name, precision=precision), lambda text: None)
     assert not list(tmp_path.iterdir())
@@ -277,24 +277,16 @@ def test_the_table_of_differences_has_every_batch_and_size(exported: Path, check
     assert refusal(found, 'float32') is None
 
 
-def test_a_file_may_be_as_far_away_as_rounding_moves_the_detector():
-    """Five times as far; a size that is baked in is thousands of times."""
-    apart = Difference(1, 131, 230, score=1.5e-6, box=1.2e-5, unmatched=0)
-    assert refusal([apart], 'float32') is not None
-    assert refusal([apart._replace(own_box=1e-6)], 'float32') is not None
-    assert refusal([apart._replace(own_box=4e-6)], 'float32') is None
-    assert refusal([apart._replace(own_box=4e-6, box=1e-3)], 'float32') is not None
-    assert refusal([apart._replace(own_box=4e-6, unmatched=1)], 'float32') is not None
-
-
-def test_rounding_of_the_detector_is_looked_at_where_a_file_is_too_far_away(
-    exported: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-):
-    model, metadata = build(tiny_config(), checkpoint), load_backend(exported).metadata
-    assert all(found.own_box == found.own_score == 0 for found in compared(model, exported, metadata))
-    monkeypatch.setattr(verify, 'TOLERANCES', {'float32': verify.Tolerance(1e-12, 1e-12, 0.0)})
-    found = list(compared(model, exported, metadata))
-    assert all(1e-9 < one.own_box < 1e-5 and 1e-9 < one.own_score < 1e-5 for one in found)
+@pytest.mark.parametrize(('number', 'apart', 'equal'), [(50, 9e-5, True), (50, 1.1e-4, False), (49, 9e-5, False)])
+def test_one_box_in_fifty_may_be_ten_times_as_far_away(number: int, apart: float, equal: bool):
+    scores = np.linspace(0.9, 0.1, number + 1, dtype=np.float32)[None]
+    expected = (scores, np.zeros(scores.shape, int), np.zeros((1, number + 1, 4)))
+    boxes = expected[2].copy()
+    boxes[0, 7] += apart
+    found = difference(expected, (scores, expected[1], boxes), (96, 128))
+    assert found.farthest == pytest.approx(apart)
+    assert found.box == (0 if number == 50 else pytest.approx(apart))
+    assert (refusal([found], 'float32') is None) == equal
 
 
 def test_weights_of_half_the_size(exported: Path, checkpoint: Path, tmp_path: Path):
@@ -366,7 +358,7 @@ def test_what_ships_is_evaluated_as_the_detector_is(
         ]
         result = difference(*pair, (height, width))
         assert result.score < 1e-5
-        assert result.box < 1e-5
+        assert result.farthest < 1e-5
         assert not result.unmatched
 
 

@@ -305,7 +305,7 @@ def test_graphs_for_fixed_sizes_compute_the_same(exported: Path, float_xml: Path
         images[-1, :, valid[0] :] = 0
         images[-1, :, :, valid[1] :] = 0
         found = difference(expected.run(images, valid_sizes), backend.run(images, valid_sizes), (64, 96))
-        assert max(found.score, found.box) < 1e-5
+        assert max(found.score, found.farthest) < 1e-5
         assert not found.unmatched
     assert list(backend.fixed) == [(2, 3, 64, 96), (3, 3, 64, 96)]
 

@@ -175,20 +175,31 @@ def test_an_override_without_a_value(capsys: pytest.CaptureFixture[str], tmp_pat
     assert 'KEY=VALUE' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('value', ['nan', 'inf', 'x'])
+#: Options that are a score.
+SCORES = [
+    ('--score-thr', ['infer', 'a.png', 'c.py', 'w.pth']),
+    ('--score-thr', ['figures', 'c.py']),
+    ('--threshold', ['run', 'm.onnx', 'a.png']),
+    ('--threshold', ['export', 'c.py', 'w.pth', '--out', 'm.onnx']),
+    ('--threshold', ['explain', 'c.py', 'w.pth', 'a.png']),
+]
+NUMBERS = [
+    *SCORES,
+    ('--minutes', ['new-data', '--images', 'a', '--annotations', 'b', '--out', 'c.py']),
+    ('--val-share', ['new-data', '--images', 'a', '--annotations', 'b', '--out', 'c.py']),
+]
+
+
 @pytest.mark.parametrize(
-    ('option', 'given'),
+    ('option', 'given', 'value'),
     [
-        ('--score-thr', ['infer', 'a.png', 'c.py', 'w.pth']),
-        ('--score-thr', ['figures', 'c.py']),
-        ('--threshold', ['run', 'm.onnx', 'a.png']),
-        ('--threshold', ['export', 'c.py', 'w.pth', '--out', 'm.onnx']),
-        ('--threshold', ['explain', 'c.py', 'w.pth', 'a.png']),
-        ('--minutes', ['new-data', '--images', 'a', '--annotations', 'b', '--out', 'c.py']),
-        ('--val-share', ['new-data', '--images', 'a', '--annotations', 'b', '--out', 'c.py']),
+        *((*number, value) for number in NUMBERS for value in ('nan', 'inf', 'x')),
+        *((*score, value) for score in SCORES for value in ('-0.1', '1.5')),
     ],
 )
-def test_a_number_is_finite(option: str, given: list[str], value: str, capsys: pytest.CaptureFixture[str]):
+def test_a_number_is_finite_and_a_score_is_in_0_to_1(
+    option: str, given: list[str], value: str, capsys: pytest.CaptureFixture[str]
+):
     with pytest.raises(SystemExit) as ended:
         cli.main([*given, option, value])
     assert ended.value.code == 2

@@ -40,6 +40,18 @@ def finite(text: str) -> float:
     return number
 
 
+def score(text: str) -> float:
+    """A score of the command line, from which on something counts: above 1 nothing ever would.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not in 0 to 1.
+    """
+    number = finite(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f'{text}: a score is in 0 to 1')
+    return number
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'config',

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--queries', nargs='+', type=int, metavar='N', help='queries to keep, by number; default: the best ones'
     )
     parser.add_argument(
-        '--threshold', type=arguments.finite, default=0.3, help='score from which on a query is a detection'
+        '--threshold', type=arguments.score, default=0.3, help='score from which on a query is a detection'
     )
     parser.add_argument('--device', default='cpu', help='such as cuda:0; default: cpu')
 

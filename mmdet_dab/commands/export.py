@@ -39,15 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--calibrate', type=int, metavar='N', help='training images that int8 is calibrated on (default: 200)'
     )
     parser.add_argument(
-        '--threshold', type=arguments.finite, default=0.3, help='score that the runtime shows (default: 0.3)'
+        '--threshold', type=arguments.score, default=0.3, help='score that the runtime shows (default: 0.3)'
     )
     parser.add_argument('--overwrite', action='store_true', help='replace a file that exists')
 
 
 def run(args: argparse.Namespace) -> None:
     check_file(args.checkpoint, 'checkpoint', CheckpointError)
-    if args.out.exists() and not args.overwrite:
-        raise UserError(f'--out {args.out} exists: name another file, or --overwrite.')
     if args.calibrate is not None and not args.int8:
         raise UserError(f'--calibrate {args.calibrate}: only int8 is calibrated. Add --int8, or leave it out.')
     calibrate = 200 if args.calibrate is None else args.calibrate
@@ -55,8 +53,11 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f'--calibrate {calibrate}: int8 needs at least one image.')
     if args.int8 and args.precision != 'float32':
         raise UserError(f'--precision {args.precision}: leave it out, --int8 chooses the precision of the rest.')
-    from mmdet_dab.deploy.request import check_target
+    from mmdet_dab.deploy.request import check_target, files_of
 
+    for file in files_of(args.out):
+        if file.exists() and not args.overwrite:
+            raise UserError(f'--out: {file} exists: name another file, or --overwrite.')
     check_target(args.out, args.precision, args.threshold)
     draft = draft_config(args.config, args.cfg_options)
     if args.int8:

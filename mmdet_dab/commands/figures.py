@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--layer', type=int, default=0, help='decoder layer of the maps, from 1 (default: the last)')
     parser.add_argument(
-        '--score-thr', type=arguments.finite, default=0.3, help='lowest score of a detection (default: 0.3)'
+        '--score-thr', type=arguments.score, default=0.3, help='lowest score of a detection (default: 0.3)'
     )
     parser.add_argument('--limit', type=int, default=200, help='images to judge for figure 12 (default: 200)')
 

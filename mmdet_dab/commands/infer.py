@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out-dir', type=Path, default=Path('outputs'), metavar='DIR', help='folder to write to (default: outputs)'
     )
-    parser.add_argument('--score-thr', type=arguments.finite, default=0.3, help='lowest score that is drawn')
+    parser.add_argument('--score-thr', type=arguments.score, default=0.3, help='lowest score that is drawn')
     parser.add_argument('--format', choices=arguments.FORMATS, help='write all boxes into one file as well')
     parser.add_argument('--device', help='cpu, cuda or cuda:N; default: a GPU where there is one')
     arguments.add_optimize(parser)

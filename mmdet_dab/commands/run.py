@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', type=Path, help='file of `mmdet-dab export`: .onnx, .xml or .pt2')
     arguments.add_media(parser)
     parser.add_argument('--out', type=Path, default=Path('outputs'), metavar='DIR', help='default: outputs')
-    parser.add_argument('--threshold', type=arguments.finite, help='lowest score; default: that of the file')
+    parser.add_argument('--threshold', type=arguments.score, help='lowest score; default: that of the file')
     parser.add_argument('--format', choices=arguments.FORMATS, default='json', help='of the detections (default: json)')
     parser.add_argument('--no-draw', action='store_true', help='write the detections only')
     parser.add_argument('--threads', type=int, metavar='N', help='of one run; default: all cores')

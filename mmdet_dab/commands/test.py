@@ -13,6 +13,7 @@ from mmdet_dab.commands import arguments
 from mmdet_dab.config import config_blamed, draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import ConfigError, UserError
+from mmdet_dab.regular_files import check_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -47,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    say(f'test {args.config} {args.model or args.checkpoint}')
     if (args.checkpoint is None) == (args.model is None):
         raise UserError('test: name either a checkpoint or an exported file, --model FILE')
+    say(f'test {args.config} {args.model or args.checkpoint}')
     if args.tta and args.model is not None:
         raise UserError('--tta: an exported file tests every image as it is. Name a checkpoint.')
     if args.out and not args.out.endswith(('.pkl', '.pickle', '.json')):
@@ -61,7 +62,10 @@ def run(args: argparse.Namespace) -> None:
         draw_nothing(draft.cfg)
     preflight.check_backends(draft.cfg)
     preflight.check_data(draft.cfg, 'test')
-    preflight.check_file(str(args.model or args.checkpoint))
+    if args.model is not None:
+        check_file(args.model, '--model')
+    else:
+        preflight.check_file(args.checkpoint)
     say('loading PyTorch and MMDetection …')
     cfg = draft.finish()
     from mmdet_dab import launch

@@ -104,6 +104,23 @@ def refuse_weights_elsewhere(path: Path) -> None:
         raise UserError(f'{path}: cannot be read ({error.strerror}).') from error
 
 
+def refuse_other_formats(path: Path) -> None:
+    """Refuse an ``.xml`` file that is no graph of OpenVINO, which goes by the content, not by the
+    ending: it would read an ONNX file, and try TensorFlow's and four other formats, which print
+    what they miss.
+
+    Raises:
+        UserError: it is none, or cannot be opened.
+    """
+    try:
+        with path.open('rb') as file:
+            start = file.read(512)
+    except OSError as error:
+        raise UserError(f'{path}: cannot be read ({error.strerror}).') from error
+    if not start.startswith((b'<?xml', b'<net')) or b'<net' not in start:
+        raise UserError(f'{path}: not an OpenVINO file, or a damaged one (it does not begin as one). Export it anew.')
+
+
 class OpenVINOBackend:
     """OpenVINO on the CPU.
 
@@ -126,6 +143,7 @@ class OpenVINOBackend:
         with without_reports():
             import openvino
 
+        refuse_other_formats(path)
         if not path.with_suffix('.bin').is_file():
             raise UserError(f'{path}: {path.with_suffix(".bin").name}, which holds the weights, is not beside it.')
         self.openvino = openvino

@@ -55,6 +55,11 @@ class Request:
     threshold: float = 0.3
 
 
+def files_of(out: Path) -> tuple[Path, ...]:
+    """The files that an export writes: OpenVINO has the weights in one of their own."""
+    return (out, out.with_suffix('.bin')) if out.suffix == '.xml' else (out,)
+
+
 def check_target(out: Path, precision: str = 'float32', threshold: float = 0.3) -> None:
     """Refuse what cannot be written.
 
@@ -67,8 +72,9 @@ def check_target(out: Path, precision: str = 'float32', threshold: float = 0.3) 
         raise UserError(f'--out {out}: the ending must be one of {", ".join(PRECISIONS)}.')
     if precision not in precisions:
         raise UserError(f'--precision {precision}: for {out.suffix} it is {" or ".join(precisions)}.')
-    if out.is_dir():
-        raise UserError(f'--out {out} is a folder. Name a file.')
+    for file in files_of(out):
+        if file.is_dir():
+            raise UserError(f'--out {out}: {file} is a folder. Name a file.')
     if not out.absolute().parent.is_dir():
         raise UserError(f'--out {out}: there is no folder {out.parent}. Create it first.')
     if not 0 <= threshold <= 1:

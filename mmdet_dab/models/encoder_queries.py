@@ -124,7 +124,12 @@ class EncoderQueryGenerator(BaseModule):
         batch, cells = tokens.content.shape[:2]
         number = min(self.num_queries, cells)
         found = self.proposals(tokens)
-        best = found.logits.detach().amax(-1).topk(number, dim=1).indices
+        seen = found.logits.detach().amax(-1)
+        if tokens.padding is not None:
+            # Equal values are ranked in no certain order. Where an image has fewer cells than
+            # queries, padding comes in that of the cells.
+            seen = seen - tokens.padding * torch.arange(cells, dtype=seen.dtype, device=seen.device)
+        best = seen.topk(number, dim=1).indices
         anchors = found.boxes.detach().gather(1, best[..., None].expand(-1, -1, 4))
         content = tokens.content.new_zeros(number, self.embed_dims) if self.content is None else self.content[:number]
         return Queries(content.expand(batch, -1, -1), anchors, proposals=None if data_samples is None else found)

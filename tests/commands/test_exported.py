@@ -60,6 +60,12 @@ def test_an_exported_file_of_other_classes_is_refused(command: Commands, task: T
         assert name in line
 
 
+def test_an_exported_file_that_is_not_there_is_named_as_one(command: Commands, task: Task):
+    line = command.error('test', task.config, '--model', 'gone.onnx', *task.options)
+    assert '--model gone.onnx' in line
+    assert 'checkpoint' not in line
+
+
 def test_mirrored_too(command: Commands, task: Task, tmp_path: Path):
     """The images are mirrored by hand as well: each box of the merged answer is one that the detector found on the
     image, or one that it found on the mirrored image, brought back."""

@@ -78,7 +78,7 @@ def check(name: str, path: Path | None = None, backbone: dict | None = None) -> 
     metadata = exporter.metadata_of(request, model)
     exported = traced(program_of(model, request, metadata), torch.float32)
     if path is not None:
-        exporter.write_onnx(exported, path, metadata)
+        exporter.WRITERS[path.suffix](exported, path, metadata)
         assert refusal(list(compared(model, path, metadata)), 'float32') is None
         return
     program, differences = exported.module(), []
@@ -105,9 +105,16 @@ def test_a_backbone_of_timm(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.slow
 @pytest.mark.thorough
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
 @pytest.mark.parametrize('name', REPRESENTATIVES)
-def test_its_onnx_file_is_equal(name: str, tmp_path: Path):
-    check(name, tmp_path / 'model.onnx')
+def test_its_file_is_equal(name: str, suffix: str, tmp_path: Path):
+    check(name, tmp_path / f'model{suffix}')
+
+
+@pytest.mark.slow
+def test_openvino_loads_content_that_is_computed_from_anchors(tmp_path: Path):
+    """OpenVINO does not find the inputs of what is computed from weights that were expanded to the batch before."""
+    check('mix/anchor_content_dab_detr_r50_50e.py', tmp_path / 'model.xml')
 
 
 @pytest.mark.parametrize('name', REFUSED)

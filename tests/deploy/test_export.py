@@ -405,6 +405,10 @@ def test_the_command_refuses_before_it_loads_anything(command: Commands, checkpo
     assert '--precision' in refused(checkpoint, '--out', 'model.xml', '--int8', '--precision', 'bfloat16')
     (tmp_path / 'there.onnx').write_text('')
     assert '--overwrite' in refused(checkpoint, '--out', 'there.onnx')
+    (tmp_path / 'weights.bin').write_text('of another file')
+    assert 'weights.bin' in refused(checkpoint, '--out', 'weights.xml')
+    (tmp_path / 'shelf.bin').mkdir()
+    assert 'shelf.bin' in refused(checkpoint, '--out', 'shelf.xml', '--overwrite')
 
 
 def test_a_checkpoint_of_another_model_is_refused(command: Commands, tmp_path: Path):

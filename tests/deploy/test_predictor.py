@@ -145,6 +145,18 @@ def test_files_that_are_no_exported_detector(model: Path, tmp_path: Path):
     assert 'folder' in refused(tmp_path / 'shelf.onnx')
 
 
+@pytest.mark.parametrize('content', ['', 'hello', '<?xml version="1.0"?>\n<html/>', 'ONNX'])
+def test_openvino_is_given_its_own_format_only(
+    model: Path, tmp_path: Path, content: str, capfd: pytest.CaptureFixture[str]
+):
+    """Whatever the ending, it reads what it knows by its content, and prints what others miss."""
+    pytest.importorskip('openvino')
+    (tmp_path / 'any.xml').write_bytes(model.read_bytes() if content == 'ONNX' else content.encode())
+    (tmp_path / 'any.bin').write_bytes(b'')
+    assert 'any.xml: not an OpenVINO file' in refused(tmp_path / 'any.xml')
+    assert capfd.readouterr() == ('', '')
+
+
 @pytest.mark.parametrize(
     ('key', 'value'),
     [

@@ -88,6 +88,17 @@ def test_padding_changes_nothing():
     torch.testing.assert_close(part(padded).anchors, part(alone).anchors, atol=1e-5, rtol=0)
 
 
+def test_padding_that_has_to_be_taken_comes_in_the_order_of_cells():
+    """Of 8 × 8 cells 4 are image: the others have equal scores, which every runtime would rank in its own way."""
+    part = MODELS.build(chosen(num_classes=2, embed_dims=8) | dict(num_queries=60)).eval()
+    part.init_weights()
+    padding = torch.ones(1, 64, dtype=torch.bool)
+    padding[0, [3, 20, 21, 50]] = False
+    given = tokens(((8, 8),), padding=padding)
+    expected = part.proposals(given).boxes[0, padding[0].nonzero()[:56, 0]]
+    torch.testing.assert_close(part(given).anchors[0, 4:], expected, rtol=0, atol=0)
+
+
 def test_denoising_stands_around_it():
     around = dict(
         type='mmdet_dab.DenoisingQueryGenerator', generator=chosen(num_classes=3, embed_dims=tiny.WIDTH), num_classes=3,

@@ -15,9 +15,9 @@ import itertools
 import json
 import os
 import random
+import select
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -46,6 +46,10 @@ RESULTS = ROOT / 'benchmarks' / 'results' / 'interruptions' / 'campaign.json'
 IMAGES, BATCH, EPOCHS = 48, 4, 3
 #: What differs between any two training runs: times, paths, and texts that hold them.
 TIMES = {'time', 'data_time', 'eta', 'cfg', 'experiment_name', 'mmengine_version', 'last_ckpt', 'memory'}
+#: Both ends of a pipe through which the first process tells its port, in so many bytes, and how
+#: long the others wait for it.
+Pipe = tuple[int, int]
+PORT, SECONDS_TO_MEET = 2, 60
 #: Where a kill may wait for its moment.
 STAGES = ('loading', 'computing', 'saving', 'validating')
 
@@ -173,26 +177,46 @@ class StageHook(Hook):
 # --- Processes
 
 
-def train(variant: Variant, work_dir: Path, rank: int, port: int) -> None:
+def train(variant: Variant, work_dir: Path, rank: int, told: Pipe) -> None:
     """Train in this process as ``mmdet-dab train --resume`` does."""
     torch.set_num_threads(1)
     config = config_of(variant, work_dir)
     latest = latest_checkpoint(work_dir)
     if latest is not None:
         config.resume, config.load_from = True, str(latest)
-    launcher = 'none'
-    if variant.processes > 1:
-        launcher = 'pytorch'
-        os.environ.update(
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE=str(variant.processes),
-            MASTER_ADDR='127.0.0.1',
-            MASTER_PORT=str(port),
-        )
     # It asks the machine for compilers, which takes longer than the training run.
     mmengine_runner.collect_env = dict
-    launch.build_runner(config, launcher).train()
+    with met(rank, variant.processes, told) as launcher:
+        launch.build_runner(config, launcher).train()
+
+
+@contextlib.contextmanager
+def met(rank: int, processes: int, told: Pipe) -> Iterator[str]:
+    """Say to this process what torchrun would say; the launcher to train with.
+
+    The first process takes a port for the store in which they meet, and tells it to the others:
+    nobody can take it before it is used.
+    """
+    if processes == 1:
+        yield 'none'
+        return
+    if rank == 0:
+        store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+        for _ in range(processes):
+            os.write(told[1], store.port.to_bytes(PORT, 'big'))
+    if not select.select([told[0]], [], [], SECONDS_TO_MEET)[0]:
+        raise TimeoutError('the first process has not begun')
+    words = dict(
+        RANK=rank,
+        LOCAL_RANK=rank,
+        WORLD_SIZE=processes,
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=int.from_bytes(os.read(told[0], PORT), 'big'),
+        TORCHELASTIC_USE_AGENT_STORE=True,  # which none of them makes another time
+        TORCHELASTIC_RESTART_COUNT=0,
+    )
+    os.environ.update({name: str(value) for name, value in words.items()})
+    yield 'pytorch'
 
 
 def start(variant: Variant, work_dir: Path) -> list[int]:
@@ -200,7 +224,7 @@ def start(variant: Variant, work_dir: Path) -> list[int]:
 
     They are forked: with everything imported, a training run begins at once.
     """
-    port = free_port()
+    told = os.pipe()
     pids: list[int] = []
     for rank in range(variant.processes):
         pid = os.fork()
@@ -211,7 +235,7 @@ def start(variant: Variant, work_dir: Path) -> list[int]:
                 log = os.open(work_dir / 'output.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
                 os.dup2(log, 1)
                 os.dup2(log, 2)
-                train(variant, work_dir, rank, port)
+                train(variant, work_dir, rank, told)
                 code = 0
             except SystemExit as stop:
                 code = int(stop.code or 0)
@@ -226,14 +250,9 @@ def start(variant: Variant, work_dir: Path) -> list[int]:
         pids.append(pid)
         with contextlib.suppress(OSError):  # whoever of the two comes first
             os.setpgid(pid, pids[0])
+    for end in told:
+        os.close(end)
     return pids
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
 
 
 def wait(pids: Sequence[int]) -> list[int]:

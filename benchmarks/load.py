@@ -34,7 +34,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, init_default_scope
 from mmengine.runner import runner as mmengine_runner
 
-from benchmarks.interruptions import Variant, config_of, free_port, wait
+from benchmarks.interruptions import Pipe, Variant, config_of, met, wait
 from benchmarks.side_by_side import ROOT
 from mmdet_dab import cli, launch
 from mmdet_dab.config import build, load_config
@@ -132,7 +132,7 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=1) + '\n')
 
 
-def train(rank: int, processes: int, steps: int, port: int, folder: Path) -> None:
+def train(rank: int, processes: int, steps: int, told: Pipe, folder: Path) -> None:
     """Train in this process, with augmented images of varying size, checkpoints and validations."""
     torch.set_num_threads(1)
     config = config_of(Variant('iter', 0, processes), folder)
@@ -145,13 +145,9 @@ def train(rank: int, processes: int, steps: int, port: int, folder: Path) -> Non
         *(hook for hook in config.custom_hooks if 'StageHook' not in hook['type']),
         dict(type='LookHook', interval=max(steps // SAMPLES, 1)),
     ]
-    launcher = 'none'
-    if processes > 1:
-        launcher = 'pytorch'
-        ids = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=processes, MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-        os.environ.update({name: str(value) for name, value in ids.items()})
     mmengine_runner.collect_env = dict  # it asks the machine for compilers
-    launch.build_runner(config, launcher).train()
+    with met(rank, processes, told) as launcher:
+        launch.build_runner(config, launcher).train()
 
 
 def predict(predictions: int, folder: Path) -> None:
@@ -205,14 +201,16 @@ def soak(steps: int, predictions: int, folder: Path, parts: Sequence[str] = tupl
         processes, trains = PARTS[part]
         at = folder / f'soak_{part}'
         at.mkdir(parents=True)
-        port = free_port()
+        told = os.pipe()
         if trains:
             what = f'{steps:,} steps, {part} process{"es" if processes > 1 else ""}'
-            works = [partial(train, rank, processes, steps, port, at) for rank in range(processes)]
+            works = [partial(train, rank, processes, steps, told, at) for rank in range(processes)]
         else:
             what, works = f'{predictions:,} predictions', [partial(predict, predictions, at)]
         began = time.monotonic()
         codes = forked(works, at / 'output.txt')
+        for end in told:
+            os.close(end)
         if any(codes):
             raise RuntimeError(f'{what}: exit codes {codes}, see {at}/output.error')
         for rank in range(processes):

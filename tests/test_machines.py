@@ -19,7 +19,7 @@ from mmdet_dab.errors import ConfigError
 from mmdet_dab.slurm import as_torchrun, first_host
 from tests.helpers.commands import run_tool
 from tests.helpers.paths import ROOT
-from tests.helpers.processes import free_port, server
+from tests.helpers.processes import server, store
 from tests.helpers.tiny_task import Task, make_task
 
 # --- Two agents of torchrun on one machine stand for two machines
@@ -37,7 +37,8 @@ def agent(endpoint: str, arguments: list[str], folder: Path) -> None:
         run_id='machines',
         rdzv_backend='c10d',
         rdzv_endpoint=endpoint,
-        rdzv_configs=dict(last_call_timeout=3, keep_alive_interval=1, keep_alive_max_attempt=2),
+        # The place where they meet is kept by the test: its port cannot be taken by others.
+        rdzv_configs=dict(is_host=False, last_call_timeout=3, keep_alive_interval=1, keep_alive_max_attempt=2),
         max_restarts=3,
         monitor_interval=0.2,
         start_method='fork',
@@ -72,13 +73,13 @@ def test_training_goes_on_by_itself_after_a_machine_is_lost(tmp_path: Path):
     ]
     arguments = ['train', str(task.config), '--work-dir', str(work_dir), '--resume', '--launcher', 'pytorch']
     arguments += [*task.options, *overrides]
-    endpoint = f'127.0.0.1:{free_port()}'
+    meeting = store()
+    endpoint = f'127.0.0.1:{meeting.port}'
     # Agents have children, which daemons may not.
     agents = [server().Process(target=agent, args=(endpoint, arguments, tmp_path), daemon=False) for _ in range(2)]
     try:
-        agents[0].start()
-        time.sleep(0.5)  # it keeps the place where they meet
-        agents[1].start()
+        for process in agents:
+            process.start()
         until = time.monotonic() + 120
         while time.monotonic() < until and not (work_dir / 'iter_6.pth').exists():
             time.sleep(0.05)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.context
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -31,12 +30,19 @@ def server() -> multiprocessing.context.BaseContext:
 def run_in_two_processes(function: Callable[..., None], *arguments: Any) -> None:
     """Call ``function(rank, port, *arguments)`` in processes 0 and 1."""
     server()
-    # This process keeps the store in which they meet, as torchrun's agent does: nobody can take the
-    # port before it is used, and none of the two can leave with it before the other is done.
-    store = torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
+    meeting = store()
     torch.multiprocessing.start_processes(
-        _process, (function, store.port, arguments), nprocs=2, start_method='forkserver'
+        _process, (function, meeting.port, arguments), nprocs=2, start_method='forkserver'
     )
+
+
+def store() -> torch.distributed.TCPStore:
+    """Where processes meet, for as long as it is held: at a port that was free.
+
+    The process of the test keeps it, as torchrun's agent does: nobody can take the port before it is
+    used, and none of those who meet can leave with it before the others are done.
+    """
+    return torch.distributed.TCPStore('127.0.0.1', 0, is_master=True, wait_for_workers=False)
 
 
 def environment(rank: int, port: int) -> dict[str, str]:
@@ -72,10 +78,3 @@ class LossOf(nn.Module):
 def gradients(model: nn.Module) -> dict[str, np.ndarray]:
     """Those that are there, by the names of their parameters."""
     return {name: p.grad.numpy().copy() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 
 from mmdet_dab import launch
 from tests.helpers.interrupted import interrupted_config
-from tests.helpers.processes import free_port, server
+from tests.helpers.processes import environment, server, store
 from tests.helpers.training import build
 
 WATCH = dict(type='mmdet_dab.ProcessWatchHook', lost_after=30, slow_after=30, interval=0.2)
@@ -36,9 +36,7 @@ class Mishap(Hook):
 
 
 def train(rank: int, port: int, config: Config, folder: Path, kind: str) -> None:
-    os.environ |= dict(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port)
-    )
+    os.environ |= environment(rank, port)
     os.dup2(os.open(folder / f'stderr_{rank}', os.O_WRONLY | os.O_CREAT), 2)
     Config.pretty_text = 'the config'  # to format it takes longer than to train
     config.work_dir = str(folder / 'work')
@@ -51,8 +49,8 @@ def train(rank: int, port: int, config: Config, folder: Path, kind: str) -> None
 @pytest.mark.parametrize(('kind', 'said'), [('killed', 'is lost'), ('failed', 'MemoryError: no room for the batch')])
 def test_the_process_that_is_gone_is_named(tmp_path: Path, kind: str, said: str):
     config = interrupted_config(tmp_path, default_hooks=dict(processes=WATCH))
-    port = free_port()
-    processes = [server().Process(target=train, args=(r, port, config, tmp_path, kind)) for r in range(2)]
+    meeting = store()
+    processes = [server().Process(target=train, args=(r, meeting.port, config, tmp_path, kind)) for r in range(2)]
     for process in processes:
         process.start()
     until = time.monotonic() + 120

@@ -56,12 +56,20 @@ def nearest(name: str, names: Iterable[str], at_most: int = 3) -> list[str]:
     return get_close_matches(name, list(names), n=at_most, cutoff=0.5)
 
 
+class _Short(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        try:
+            return super().repr_int(value, level)
+        except ValueError:  # Python writes numbers of some thousand digits only
+            return f'<a number of {value.bit_length():,} bits>'
+
+
 def shown(value: object) -> str:
     """A value as Python writes it, in one short line, whatever it is.
 
     ``repr`` of a list that holds itself twice, fifty times over, would never end.
     """
-    short = reprlib.Repr()
+    short = _Short()
     short.maxstring = short.maxother = 50
     short.maxlevel = 3
     return short.repr(value).replace('\n', ' ')[:80]

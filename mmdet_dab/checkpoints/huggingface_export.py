@@ -74,9 +74,9 @@ def export(
     # Their frozen norms do not count batches.
     weights = layout.from_ours({name: w for name, w in state.items() if not name.endswith('num_batches_tracked')})
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {name: tensor.contiguous() for name, tensor in weights.items()}, folder / 'model.safetensors', {'format': 'pt'}
-    )
+    # One by one: in a file of ours several may lie in one another, as views of one storage.
+    apart = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
+    save_file(apart, folder / 'model.safetensors', {'format': 'pt'})
     images = preprocessing(model.data_preprocessor, pipeline)
     for name, content in (('config', settings), ('preprocessor_config', images)):
         (folder / f'{name}.json').write_text(json.dumps(content, indent=2) + '\n')

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor
 
 from mmdet_dab.checkpoints.loading import read_checkpoint, read_safetensors
 from mmdet_dab.checkpoints.names import check_names
@@ -35,17 +36,26 @@ def load_local(filename: str, map_location: Any = None) -> Any:
     """
     path = Path(os.path.expanduser(filename))
     if path.suffix == '.safetensors':
-        return dict(state_dict=read_safetensors(path))
+        weights = read_safetensors(path)
+        _check_weights(path, weights)
+        return dict(state_dict=weights)
     content = read_checkpoint(path, map_location=map_location or 'cpu')
     if isinstance(content, dict) and content.get('meta', content) is None:
         del content['meta']  # mmdet looks for names in one that is there
     if not isinstance(content, Mapping) or not all(type(key) is str for key in content):
         raise CheckpointError(f'checkpoint {path} holds {shown(content)}, not tensors by name')
     check_names(path, content)
-    weights = stored_weights({key: content[key] for key in content if key != 'meta'})
-    if weights is None:
+    found = stored_weights({key: content[key] for key in content if key != 'meta'})
+    if found is None:
         raise CheckpointError(f'checkpoint {path}: it holds no tensors by name (its keys: {listed(content) or "none"})')
-    for name, tensor in weights[0].items():
+    _check_weights(path, found[0])
+    return content
+
+
+def _check_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse what no model computes with, whichever it is."""
+    for name, tensor in weights.items():
         if problem := value_problem(tensor):
             raise CheckpointError(f'checkpoint {path}: {name} {problem}. It is damaged: take another one')
-    return content
+    if not any(tensor.is_floating_point() for tensor in weights.values()):
+        raise CheckpointError(f'checkpoint {path}: none of its tensors holds floating-point numbers. Take another one')

@@ -70,8 +70,8 @@ def check_fits(conversion: Conversion, model: Mapping[str, Tensor], config: str)
         config: where the model comes from, for the message.
 
     Raises:
-        CheckpointError: names tensors that one side has and the other has not, or whose shapes
-            differ.
+        CheckpointError: names tensors that one side has and the other has not, whose shapes differ,
+            or that are no finite numbers.
     """
     state = conversion.state
     complaints = {
@@ -90,6 +90,22 @@ def check_fits(conversion: Conversion, model: Mapping[str, Tensor], config: str)
             f'the model of {config} {", ".join(found)}: name the config of the model that it was trained with '
             'by --config, or a file that is whole'
         )
+    check_values(state, model)
+
+
+def check_values(state: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that a model cannot compute with.
+
+    Args:
+        state: of a checkpoint, in our layout.
+        model: state dict of the model.
+
+    Raises:
+        CheckpointError: names tensors that are no finite floating-point numbers.
+    """
+    problems = describe_problems(state, model)
+    if problems:
+        raise CheckpointError(f'the checkpoint is damaged: {problems}. Take another one, or one from before it')
 
 
 def _shape(tensor: Tensor) -> str:
@@ -125,9 +141,7 @@ def match_weights(
         raise CheckpointError(f'the checkpoint holds no tensors by name (its keys: {listed(checkpoint) or "none"})')
     own = model.state_dict()
     state = current_names(model, without_prefix(found[0], own, least=1 + len(own) // 2) or found[0])
-    problems = describe_problems(state, own)
-    if problems:
-        raise CheckpointError(f'the checkpoint is damaged: {problems}. Take another one, or one from before it')
+    check_values(state, own)
     old_classes = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
     names = [name for name in class_tensors(model) if name in state]
     if names and classes is not None and (old_classes is None or tuple(old_classes) != tuple(classes)):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mmdet_dab.checkpoints import config_name, read_source, recognise
 from mmdet_dab.checkpoints.class_rows import class_tensors
 from mmdet_dab.checkpoints.known_layouts import OURS
+from mmdet_dab.checkpoints.match import check_values
 from mmdet_dab.config import build_detector
 from mmdet_dab.engine.trust import named
 from mmdet_dab.errors import CheckpointError, DataError, listed
@@ -148,7 +149,7 @@ def from_checkpoint(path: str | Path, configs: Path, classes: Sequence[str]) -> 
 
     Raises:
         DataError: it is in a foreign layout, or fits none of the configs that are tried.
-        CheckpointError: it cannot be read.
+        CheckpointError: it cannot be read, or holds weights that are no finite numbers.
     """
     source = path if isinstance(path, str) and '://' in path else Path(path).as_posix()
     checkpoint = read_source(source)
@@ -173,6 +174,8 @@ def from_checkpoint(path: str | Path, configs: Path, classes: Sequence[str]) -> 
         model = build_detector(cfg)
         reason = _misfit(model, state)
         if not reason:
+            with named(path):
+                check_values(current_names(model, state), model.state_dict())
             old = (meta.get('dataset_meta') or {}).get('classes') or ()
             known = tuple(name for name in classes if name in old)
             denoising = 'generator' in cfg.model.query_generator

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,14 @@ from mmdet_dab.models.layers import current_names
 FROM_WEIGHTS = 'To start from its weights instead, leave --resume out and name it as load_from'
 #: More steps than any training run has.
 MOST_STEPS = 10**12
+#: Values in a note; names and colours of ten thousand classes are fewer.
+LONGEST_NOTE = 200_000
 BEST = re.compile(r'best_[\w.@-]+\.pth')
 #: What schedulers and optimizers keep as they go on; all else is set by the config.
 NUMBERS = (Real, type(None))
+#: Lists of a scheduler with a number for each group of parameters: of more or fewer, MMEngine
+#: leaves some out in silence.
+PER_GROUP = ('base_values', '_last_value')
 
 
 @contextlib.contextmanager
@@ -67,7 +72,7 @@ def disarm(checkpoint: Any, folders: Sequence[str]) -> None:
                 del info[key]
         for key in ('keep_ckpt_ids', 'outdated_ckpt_ids'):
             numbers = info.get(key, [])
-            if not isinstance(numbers, list) or not all(type(number) is int and number >= 0 for number in numbers):
+            if not isinstance(numbers, list) or not all(map(_is_count, numbers)):
                 del info[key]
 
 
@@ -108,32 +113,116 @@ def check_resumable(checkpoint: dict[str, Any], model: nn.Module) -> None:
             raise CheckpointError(f'the checkpoint is damaged: ema_state_dict is a {type(average).__name__}')
         weights = {name: value for name, value in average.items() if str(name).startswith('module.')}
         _check_tensors('ema_state_dict', weights, model)
+        steps = average.get('steps')
+        if (
+            not isinstance(steps, Tensor)
+            or steps.is_floating_point()
+            or steps.numel() != 1
+            or not _is_count(steps.item())
+        ):
+            raise CheckpointError(
+                f'the checkpoint is damaged: ema_state_dict.steps is {shown(steps)}, not a number of averaged steps'
+            )
 
 
 def _check_progress(progress: Any) -> None:
-    """What the loops of mmdet_dab note, see ``Place.progress``."""
-    kinds = {'images': int, 'validated': bool, 'stop_training': bool, 'batch_size': int, 'processes': int}
-    wrong = not isinstance(progress, dict) or any(
-        type(progress.get(key)) is not kind or not 0 <= progress[key] <= MOST_STEPS for key, kind in kinds.items()
-    )
-    if wrong or not (progress['order_seed'] is None or type(progress['order_seed']) is int):
-        raise CheckpointError(f'the checkpoint is damaged: meta.progress is {shown(progress)}')
+    """What the loops of mmdet_dab note, see ``Place.progress``, and an early stop remembers."""
+    wrong = shown(progress)
+    if isinstance(progress, dict):
+        lacking = {key: 'missing' for key in PROGRESS if key not in progress}
+        known = {**PROGRESS, **PROGRESS_AT_TIMES}
+        odd = {key: shown(progress[key]) for key, fits in known.items() if key in progress and not fits(progress[key])}
+        wrong = listed(f'{key} {value}' for key, value in {**lacking, **odd}.items())
+    if wrong:
+        raise CheckpointError(f'the checkpoint is damaged: meta.progress is no place to go on from: {wrong}')
 
 
 def _check_messages(checkpoint: dict[str, Any]) -> None:
-    """The logged values: lists of numbers."""
+    """The logged values: lists of numbers, and notes that can be printed."""
     hub = checkpoint.get('message_hub')
     parts = ('log_scalars', 'runtime_info', 'resumed_keys')
     if not isinstance(hub, dict) or not all(isinstance(hub.get(part), dict) for part in parts):
         raise CheckpointError(f'the checkpoint has no message_hub with {listed(parts)}. {FROM_WEIGHTS}')
+    for part in ('log_scalars', 'runtime_info'):
+        for key in hub[part]:
+            if type(key) is not str:
+                raise CheckpointError(f'the checkpoint is damaged: message_hub.{part} has {shown(key)} for a name')
     for key, buffer in hub['log_scalars'].items():
         data = [vars(buffer).get(name) for name in ('_log_history', '_count_history')] if is_history(buffer) else [None]
         if not all(isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in 'fiu' for part in data):
             raise CheckpointError(f'the checkpoint is damaged: message_hub.log_scalars.{key} holds no logged numbers')
+        if not len(data[0]) == len(data[1]) > 0:
+            raise CheckpointError(
+                f'the checkpoint is damaged: message_hub.log_scalars.{key} holds {len(data[0]):,} numbers, and counts '
+                f'{len(data[1]):,}'
+            )
         # A new one, with none of the attributes that a file may set besides.
         hub['log_scalars'][key] = HistoryBuffer(*data)
+    for key, value in hub['runtime_info'].items():
+        fits = _is_score if key.startswith('best_score') else NOTES.get(key, _is_short)
+        if not fits(value):
+            raise CheckpointError(f'the checkpoint is damaged: message_hub.runtime_info.{key} is {shown(value)}')
     # What is kept is what goes on being kept: MMEngine stops at any other answer, steps later.
     hub['resumed_keys'] = dict.fromkeys([*hub['log_scalars'], *hub['runtime_info']], True)
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a number of steps, images or processes."""
+    return type(value) is int and 0 <= value <= MOST_STEPS
+
+
+def _is_count_or_none(value: Any) -> bool:
+    return value is None or _is_count(value)
+
+
+def _is_seed(value: Any) -> bool:
+    """Whether a generator of torch takes it, and some epochs more."""
+    return value is None or (type(value) is int and 0 <= value < 2**63)
+
+
+def _is_answer(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _is_score(value: Any) -> bool:
+    """Whether results can be compared with it; a schedule of them begins with infinity."""
+    return isinstance(value, Real) or (isinstance(value, Tensor) and value.numel() == 1 and not value_problem(value))
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a note can be printed: a list that holds itself twice, fifty times over, cannot, nor a
+    number of thousands of digits.
+    """
+    waiting, steps = [value], 0
+    while waiting:
+        steps += 1
+        part = waiting.pop()
+        if isinstance(part, int) and abs(part) >= 2**64:
+            return False
+        if isinstance(part, Mapping):
+            waiting += [*part, *part.values()]
+        elif isinstance(part, (list, tuple, set)):
+            waiting += part
+        if steps + len(waiting) > LONGEST_NOTE:
+            return False
+    return True
+
+
+#: What stands under ``meta.progress``, and what it must be.
+PROGRESS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(('images', 'batch_size', 'processes'), _is_count),
+    **dict.fromkeys(('validated', 'stop_training'), _is_answer),
+    'order_seed': _is_seed,
+}
+#: What may stand there besides.
+PROGRESS_AT_TIMES: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(('max_epochs', 'max_iters', 'wait_count'), _is_count_or_none),
+    'best_score': _is_score,
+}
+#: Notes under ``message_hub.runtime_info`` that are counted on.
+NOTES: Mapping[str, Callable[[Any], bool]] = dict.fromkeys(
+    ('epoch', 'iter', 'max_epochs', 'max_iters'), _is_count_or_none
+)
 
 
 def is_history(value: Any) -> bool:
@@ -209,7 +298,7 @@ def _check_group(key: str, given: dict[str, Any], own: Mapping[str, Any]) -> Non
     for name in own:
         if name in given and (isinstance(own[name], bool) or own[name] is None):
             given[name] = own[name]
-        elif name != 'params' and not same_kind(given.get(name), own[name]):
+        elif name != 'params' and not (same_kind(given.get(name), own[name]) and _as_many(given[name], own[name])):
             raise CheckpointError(
                 f'{key}.{name} of the checkpoint is {shown(given.get(name))}, not like {shown(own[name])}: it is '
                 f'damaged, or of another optimizer. {FROM_WEIGHTS}'
@@ -291,7 +380,8 @@ def check_schedulers(states: Any, schedulers: Any) -> None:
     for number, (state, scheduler) in enumerate(zip(states, schedulers or (), strict=False)):
         own = vars(scheduler)
         for key in state:
-            if key not in own or not same_kind(state[key], own[key]):
+            fits = key in own and same_kind(state[key], own[key])
+            if not fits or (key in PER_GROUP and not _as_many(state[key], own[key])):
                 raise CheckpointError(
                     f'param_schedulers.{number}.{key} of the checkpoint does not fit a {type(scheduler).__name__}: go '
                     f'back to the param_scheduler of the config that it was trained with. {FROM_WEIGHTS}'
@@ -315,6 +405,11 @@ def same_kind(given: Any, own: Any) -> bool:
     if isinstance(own, Tensor):
         return isinstance(given, Tensor) and given.shape == own.shape
     return type(given) is type(own)
+
+
+def _as_many(given: Any, own: Any) -> bool:
+    """Whether two lists are of one length; all else is one."""
+    return not isinstance(own, (list, tuple)) or len(given) == len(own)
 
 
 def _is_finite(number: Real | None) -> bool:

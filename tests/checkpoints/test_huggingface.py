@@ -8,6 +8,7 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
+from safetensors.torch import load_file
 
 from mmdet_dab.checkpoints import CheckpointError, recognise
 from mmdet_dab.checkpoints.huggingface import HUGGINGFACE, HUGGINGFACE_TIMM
@@ -76,6 +77,17 @@ def test_ours_computes_the_same_there(variant, tmp_path):
     back = HUGGINGFACE.convert(theirs.state_dict()).state
     for name, tensor in ours.state_dict().items():
         assert name.endswith('num_batches_tracked') or torch.equal(back[name], tensor), name
+
+
+def test_weights_that_lie_in_one_another_are_written_apart(tmp_path):
+    """A checkpoint may hold them so; safetensors does not."""
+    ours = build_ours()
+    state = ours.state_dict()
+    pool = torch.rand(max(tensor.numel() for tensor in state.values()))
+    state = {name: pool[: tensor.numel()].view(tensor.shape) for name, tensor in state.items()}
+    export(tmp_path, ours, state, None, PIPELINE)
+    back = HUGGINGFACE.convert(load_file(tmp_path / 'model.safetensors')).state
+    assert torch.equal(back['decoder.norm.weight'], state['decoder.norm.weight'])
 
 
 def test_images_are_prepared_as_in_the_test(tmp_path):

@@ -73,6 +73,9 @@ def test_what_fits_passes_also_without_counts_of_batches():
         ),
         ({'a': None, 'b': None, 'c': torch.zeros(1)}, "has no place for 'their.c' ('c'), misses 'a', 'b': name"),
         ({name: torch.zeros(1) for name in 'pqrst'}, "'their.r' ('r') and 2 more: name"),
+        ({'a': torch.zeros(2, 3).bool()}, 'a holds bool'),
+        ({'b': torch.tensor([1.0, 2.0, float('nan'), 3.0])}, 'b holds NaN'),
+        ({'b': torch.zeros(4).to_sparse()}, 'b is sparse'),
     ],
 )
 def test_what_does_not_fit_is_named(change, reason):

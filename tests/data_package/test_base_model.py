@@ -76,6 +76,17 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path):
         from_checkpoint(tmp_path / 'nobody.pth', CONFIGS, ('square',))
 
 
+@pytest.mark.parametrize('values', [torch.full((128,), float('nan')), torch.zeros(128, dtype=torch.long)])
+def test_a_checkpoint_of_no_numbers_is_refused(tmp_path: Path, values: torch.Tensor):
+    path = save(tmp_path / 'a.pth', SMALL_PLAIN[0])
+    read = torch.load(path, weights_only=True)
+    assert read['state_dict']['decoder.norm.weight'].shape == values.shape
+    read['state_dict']['decoder.norm.weight'] = values
+    torch.save(read, path)
+    with pytest.raises(CheckpointError, match=r'a\.pth: .*decoder\.norm\.weight'):
+        from_checkpoint(path, CONFIGS, ('square',))
+
+
 # --- Starts by name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
@@ -72,6 +73,14 @@ def doubled(times):
     return value
 
 
+def history(values, counts):
+    """As a file can hold it: MMEngine itself refuses other counts than values."""
+    buffer = HistoryBuffer()
+    buffer._log_history, buffer._count_history = np.array(values), np.array(counts)
+    return buffer
+
+
+PROGRESS = dict(images=6, validated=True, stop_training=False, order_seed=0, batch_size=2, processes=1)
 BROKEN = [
     ('meta', None, 'meta'),
     ('meta', {}, 'meta'),
@@ -87,6 +96,20 @@ BROKEN = [
     ('optimizer/state/0/exp_avg', torch.full((3, 4), float('nan')), '0.weight'),
     ('optimizer/param_groups/0/lr', doubled(200), 'lr'),
     ('meta/progress', {'images': 'all'}, 'progress'),
+    ('meta/progress', {**PROGRESS, 'order_seed': 2**80}, 'order_seed'),
+    ('meta/progress', {**PROGRESS, 'order_seed': -1}, 'order_seed'),
+    ('meta/progress', {**PROGRESS, 'max_epochs': doubled(200)}, 'max_epochs'),
+    ('meta/progress', {**PROGRESS, 'best_score': 'high'}, 'best_score'),
+    ('meta/progress', {**PROGRESS, 'wait_count': 10**5000}, 'wait_count'),
+    ('meta/iter', 10**5000, 'iter'),
+    ('message_hub/runtime_info', {1: 2}, 'runtime_info has 1'),
+    ('message_hub/runtime_info', {'best_score_coco': 'high'}, 'best_score_coco'),
+    ('message_hub/runtime_info', {'epoch': 10**30}, 'epoch'),
+    ('message_hub/runtime_info', {'train/note': doubled(200)}, 'train/note'),
+    ('message_hub/runtime_info', {'train/note': {'a': [10**5000]}}, 'train/note'),
+    ('message_hub/log_scalars', {3: HistoryBuffer([1.0], [1])}, 'log_scalars has 3'),
+    ('message_hub/log_scalars', {'loss': history([1.0], [])}, 'loss'),
+    ('message_hub/log_scalars', {'loss': history([], [])}, 'loss'),
     ('message_hub', None, 'message_hub'),
     ('message_hub/log_scalars/train.loss', [1, 2], 'train.loss'),
     ('state_dict', [1], 'state_dict'),
@@ -101,6 +124,9 @@ BROKEN = [
     ('optimizer/state/1', [torch.zeros(3)], '0.bias'),
     ('optimizer/state/1', {'step': torch.zeros(())}, 'optimizer'),
     ('optimizer/param_groups/0/betas', 'ab', 'betas'),
+    ('optimizer/param_groups/0/betas', (0.9,), 'betas'),
+    ('optimizer/param_groups/0/betas', [], 'betas'),
+    ('param_schedulers/0/base_values', [1e-3], 'base_values'),
     ('optimizer/param_groups/0/lr', float('nan'), 'lr'),
     ('optimizer/param_groups/0/lr', float('inf'), 'lr'),
     ('optimizer/param_groups/0/lr', 10**400, 'lr'),
@@ -112,12 +138,31 @@ BROKEN = [
 ]
 
 
+def test_the_place_of_an_honest_checkpoint_passes(trained):
+    put(trained[-1], 'meta/progress', {**PROGRESS, 'max_epochs': 3, 'max_iters': None, 'best_score': -float('inf')})
+    names = [f'class {number}' for number in range(13_000)]
+    notes = dict(epoch=1, best_score=0.5, cfg='x' * 10**6, classes=names, palette=[(1, 2, 3)] * 13_000)
+    put(trained[-1], 'message_hub/runtime_info', notes)
+    check(trained)
+
+
 @pytest.mark.parametrize(
     ('key', 'value', 'named'), BROKEN, ids=[f'{key} {shown(value):.20}' for key, value, _ in BROKEN]
 )
 def test_what_is_broken_is_named(trained, key, value, named):
     put(trained[-1], key, value)
     with pytest.raises(CheckpointError, match=named):
+        check(trained)
+
+
+@pytest.mark.parametrize('steps', [None, 'text', torch.tensor(-(10**6)), torch.zeros(3), torch.tensor(0.5)])
+def test_steps_of_an_average_are_counted(trained, steps):
+    """A negative number of them overflows in the rate of the average."""
+    average = {f'module.{name}': tensor for name, tensor in trained[0].state_dict().items()}
+    put(trained[-1], 'ema_state_dict', {**average, 'steps': torch.tensor(3)})
+    check(trained)
+    put(trained[-1], 'ema_state_dict/steps', steps)
+    with pytest.raises(CheckpointError, match=r'ema_state_dict\.steps'):
         check(trained)
 
 

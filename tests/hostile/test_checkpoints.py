@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.optim import MultiStepLR, OptimWrapper
+from safetensors.torch import save_file
 from torch import nn
 
 from benchmarks.hostile import checkpoints
@@ -153,6 +154,22 @@ def test_weights_that_are_none_are_refused_where_mmengine_reads_them(content: di
     with pytest.raises(CheckpointError, match=named) as raised:
         load_local(str(tmp_path / 'weights.pth'))
     assert 'weights.pth' in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ('weights', 'named'),
+    [
+        ({'a': torch.tensor([1.0, float('nan')])}, 'a holds NaN'),
+        ({'a': torch.zeros(2, dtype=torch.int32)}, 'floating-point'),
+    ],
+    ids=['NaN', 'whole numbers'],
+)
+@pytest.mark.parametrize('ending', ['.pth', '.safetensors'])
+def test_weights_are_looked_at_in_every_form(weights: dict, named: str, ending: str, tmp_path: Path):
+    path = tmp_path / f'weights{ending}'
+    save_file(weights, path) if ending == '.safetensors' else torch.save(weights, path)
+    with pytest.raises(CheckpointError, match=named):
+        load_local(str(path))
 
 
 def changed(folder: Path, change) -> tuple[Resuming, Path]:

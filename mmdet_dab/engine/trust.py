@@ -148,7 +148,8 @@ def _check_messages(checkpoint: dict[str, Any]) -> None:
             if type(key) is not str:
                 raise CheckpointError(f'the checkpoint is damaged: message_hub.{part} has {shown(key)} for a name')
     for key, buffer in hub['log_scalars'].items():
-        data = [vars(buffer).get(name) for name in ('_log_history', '_count_history')] if is_history(buffer) else [None]
+        names = ('_log_history', '_count_history') if is_history(buffer) else ()
+        data: list[Any] = [vars(buffer).get(name) for name in names] or [None]
         if not all(isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in 'fiu' for part in data):
             raise CheckpointError(f'the checkpoint is damaged: message_hub.log_scalars.{key} holds no logged numbers')
         if not len(data[0]) == len(data[1]) > 0:

@@ -12,7 +12,7 @@ import random
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,7 @@ def variants(good: Path, mark: Path, folder: Path) -> Iterator[Variant]:
     yield from _that_take_memory(good, content)
     yield from _of_other_bytes(good)
     yield from _safetensors(content)
+    yield from _of_other_notes(content)
 
 
 class Call:
@@ -215,34 +216,9 @@ def _deep(depth: int) -> list[Any]:
     return value
 
 
-def _of_other_content(content: dict[str, Any]) -> Iterator[Variant]:
-    """Sound pickles, whose content is not what it should be."""
-    for key, values in {
-        'meta': (None, {}, 3, 'text', [], {'epoch': 1}, _nested(100)),
-        'meta/iter': (10**9, 10**30, -1, '1', 1.5, None, True, [1], _nested(100)),
-        'meta/epoch': (10**9, 10**30, -1, '1', 1.5, None, _nested(100)),
-        'meta/seed': ('zero', -1, 2**70, 1.5, _nested(100)),
-        'meta/progress': (3, {}, {'images': -1}, _nested(100), {'images': 10**9}),
-        'meta/progress/images': (10**11, -3, '3', None, _nested(100)),
-        'meta/progress/batch_size': (0, 10**11, '3'),
-        'meta/progress/processes': (0, 10**6),
-        'meta/progress/order_seed': (2**80, -1, 'x'),
-        'message_hub': (None, {}, 3, []),
-        'message_hub/log_scalars': ([], {'train/loss': 3}, {3: HistoryBuffer()}, {'a': _nested(100)}),
-        'message_hub/runtime_info': ([], {'iter': 'x'}, {1: 2}, {'epoch': 10**30}, {'best_score': 'x'}),
-        'message_hub/resumed_keys': ([], {'train/loss': 'maybe'}),
-        'optimizer': (None, {}, [], 3),
-        'optimizer/state': (None, [], {}, {0: 3}, {'a': {}}, {10**6: {'step': 1}}),
-        'optimizer/param_groups': ([], None, [{}], {}),
-        'optimizer/param_groups/0/lr': (float('nan'), 'x', None, float('inf'), -1.0, _nested(100)),
-        'optimizer/param_groups/0/betas': ('ab', (0.9,), (float('nan'), 0.9), (2.0, 3.0)),
-        'optimizer/param_groups/0/params': ([], [0, 0], ['x'], 3),
-        'param_schedulers': ({}, None, [3], [{}], 3),
-        'param_schedulers/0/last_step': ('x', 10**30, None),
-        'param_schedulers/0/milestones': ('x', {}, _nested(100)),
-        'ema_state_dict': (3, {}, {'module.x': torch.zeros(1)}),
-        'rng_state': (3, _nested(100)),
-    }.items():
+def _valued(content: dict[str, Any], changes: Mapping[str, Sequence[Any]]) -> Iterator[Variant]:
+    """For each path of keys that is there, each of the values in its place."""
+    for key, values in changes.items():
         for value in values:
             try:
                 probe = copy.deepcopy(content)
@@ -250,6 +226,55 @@ def _of_other_content(content: dict[str, Any]) -> Iterator[Variant]:
             except (KeyError, TypeError, IndexError):
                 continue
             yield Variant(f'{key.replace("/", ".")} = {shown(value):.30}', _changed(content, _set(key, value)), ANY)
+
+
+def _of_other_notes(content: dict[str, Any]) -> Iterator[Variant]:
+    """Numbers and texts that a training run takes up again, compares, counts with or prints."""
+    yield from _valued(
+        content,
+        {
+            'meta/iter': (10**5000,),
+            'meta/progress/order_seed': (2**64 - 1,),
+            'meta/progress/max_epochs': (_nested(100), 10**5000),
+            'message_hub/log_scalars': ({'train/a': HistoryBuffer()},),
+            'message_hub/runtime_info': ({'train/a': _nested(100)}, {'val/a': 10**5000}),
+            'ema_state_dict/steps': ('x', torch.tensor(-(10**6)), torch.zeros(3)),
+            'param_schedulers/0/base_values': ([], [1.0]),
+        },
+    )
+
+
+def _of_other_content(content: dict[str, Any]) -> Iterator[Variant]:
+    """Sound pickles, whose content is not what it should be."""
+    yield from _valued(
+        content,
+        {
+            'meta': (None, {}, 3, 'text', [], {'epoch': 1}, _nested(100)),
+            'meta/iter': (10**9, 10**30, -1, '1', 1.5, None, True, [1], _nested(100)),
+            'meta/epoch': (10**9, 10**30, -1, '1', 1.5, None, _nested(100)),
+            'meta/seed': ('zero', -1, 2**70, 1.5, _nested(100)),
+            'meta/progress': (3, {}, {'images': -1}, _nested(100), {'images': 10**9}),
+            'meta/progress/images': (10**11, -3, '3', None, _nested(100)),
+            'meta/progress/batch_size': (0, 10**11, '3'),
+            'meta/progress/processes': (0, 10**6),
+            'meta/progress/order_seed': (2**80, -1, 'x'),
+            'message_hub': (None, {}, 3, []),
+            'message_hub/log_scalars': ([], {'train/loss': 3}, {3: HistoryBuffer()}, {'a': _nested(100)}),
+            'message_hub/runtime_info': ([], {'iter': 'x'}, {1: 2}, {'epoch': 10**30}, {'best_score': 'x'}),
+            'message_hub/resumed_keys': ([], {'train/loss': 'maybe'}),
+            'optimizer': (None, {}, [], 3),
+            'optimizer/state': (None, [], {}, {0: 3}, {'a': {}}, {10**6: {'step': 1}}),
+            'optimizer/param_groups': ([], None, [{}], {}),
+            'optimizer/param_groups/0/lr': (float('nan'), 'x', None, float('inf'), -1.0, _nested(100)),
+            'optimizer/param_groups/0/betas': ('ab', (0.9,), (float('nan'), 0.9), (2.0, 3.0)),
+            'optimizer/param_groups/0/params': ([], [0, 0], ['x'], 3),
+            'param_schedulers': ({}, None, [3], [{}], 3),
+            'param_schedulers/0/last_step': ('x', 10**30, None),
+            'param_schedulers/0/milestones': ('x', {}, _nested(100)),
+            'ema_state_dict': (3, {}, {'module.x': torch.zeros(1)}),
+            'rng_state': (3, _nested(100)),
+        },
+    )
     yield from _of_other_tensors(content)
     for name, value in {
         'nothing': {},

@@ -15,7 +15,7 @@ from benchmarks.side_by_side import ROOT
 CLASSES = ('square', 'bar')
 SIDE = 64
 CONFIG = """
-_base_ = ['{root}/configs/_base_/default_runtime.py', '{root}/configs/_base_/models/dab_detr_small.py']
+_base_ = ['{root}/configs/_base_/default_runtime.py', '{root}/configs/_base_/models/dab_detr_r50.py']
 data_root = {data!r}
 metainfo = dict(classes={classes!r})
 pipeline = [
@@ -49,16 +49,19 @@ param_scheduler = [dict(type='MultiStepLR', milestones=[1], by_epoch=True)]
 train_cfg = dict(type='ResumableEpochLoop', max_epochs=2, val_interval=2)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(interval=1, save_best=None))
+default_hooks = dict(checkpoint=dict(interval=1, save_best='coco/bbox_mAP'))
 custom_hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.01)]
 log_level = 'ERROR'
 model = dict(
     embed_dims=64,
     hidden_dims=128,
-    backbone=dict(base_channels=8, stem_channels=8),
-    neck=dict(in_channels=[32]),
+    backbone=dict(
+        depth=18, base_channels=8, stem_channels=8, frozen_stages=-1, norm_cfg=dict(type='BN'), init_cfg=None
+    ),
+    neck=dict(in_channels=[64]),
     num_classes={num_classes},
     num_queries=10,
+    encoder=dict(num_layers=1),
     decoder=dict(num_layers=2),
     bbox_head=dict(selection=dict(max_per_img=10)),
 )

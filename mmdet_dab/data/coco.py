@@ -207,7 +207,7 @@ def _complete_sizes(
     """Ids of the images whose size is taken from the file; others get numbers for texts."""
     for image in images:
         sides = [_number(image.get(side)) for side in ('width', 'height')]
-        if all(side is not None and 0 < side < math.inf for side in sides):
+        if all(map(_is_positive, sides)):
             if any(type(image[side]) is str for side in ('width', 'height')):
                 image['width'], image['height'] = sides
                 count['width and height of images to numbers'] += 1
@@ -234,7 +234,7 @@ def _complete_object(
     if type(area) is str:
         area = item['area'] = _number(area)
         count['areas to numbers'] += 1
-    if (type(area) is not int and type(area) is not float) or not 0 < area < math.inf:
+    if not _is_positive(area):
         _complete_area(item, count)
     return item
 
@@ -321,7 +321,11 @@ def _is_reference(value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return (type(value) is int or type(value) is float) and math.isfinite(value)
+    """Whether it is a number that a float can hold."""
+    try:
+        return (type(value) is int or type(value) is float) and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def _is_positive(value: Any) -> bool:

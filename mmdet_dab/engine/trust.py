@@ -191,8 +191,9 @@ def _is_score(value: Any) -> bool:
 
 
 def _is_short(value: Any) -> bool:
-    """Whether a note can be printed: a list that holds itself twice, fifty times over, cannot, nor a
-    number of thousands of digits.
+    """Whether a note can be printed.
+
+    A list that holds itself twice, fifty times over, cannot, nor a number of thousands of digits.
     """
     waiting, steps = [value], 0
     while waiting:

@@ -60,6 +60,8 @@ def sizes(width: Any, height: Any) -> Callable[[Content], None]:
         items(area='large'),
         items(area=0),
         items(area=-1.5),
+        items(area=10**400),
+        items(area='1' + '0' * 400),
         items(area=math.nan),
         items(area=True),
         items(area=None),

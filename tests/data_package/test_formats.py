@@ -42,7 +42,7 @@ def test_paths_that_do_not_fit_their_format(drawn: Drawn):
         with pytest.raises(DataError, match=str(path)):
             detect_format(path)
     for path, kind in ((drawn.images, 'coco'), (drawn.coco(), 'voc'), (drawn.coco(), 'yolo')):
-        with pytest.raises(DataError, match=f'{path}.*{kind.upper()}'):
+        with pytest.raises(DataError, match=f'{path}.*--format {kind}'):
             read(path, kind, images, None)
     (drawn.folder / 'empty').mkdir()
     with pytest.raises(DataError, match=r'empty: it holds no \.xml file'):

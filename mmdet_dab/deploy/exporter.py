@@ -34,7 +34,7 @@ from mmdet_dab.deploy.program import DetectionProgram, padding_of
 from mmdet_dab.deploy.reports import without_reports
 from mmdet_dab.deploy.request import PRECISIONS, Request, check_target, unfinished
 from mmdet_dab.deploy.tracing import part_with, traced
-from mmdet_dab.deploy.verify import TOLERANCES, Difference, compared, refusal, row
+from mmdet_dab.deploy.verify import TOLERANCES, Difference, compared, ranking_part, refusal, row
 from mmdet_dab.errors import ConfigError, UserError
 from mmdet_dab.models.detector import ComposedDETR
 from mmdet_dab.optimize import optimize_for_inference
@@ -316,7 +316,7 @@ def export(request: Request, tell: Callable[[str], None] = print) -> list[Differ
         for found in compared(model, draft, metadata):
             differences.append(found)
             tell(row(*found[:3], *(f'{apart:.1e}' for apart in found[3:6]), found.unmatched))
-        problem = refusal(differences, metadata.precision)
+        problem = refusal(differences, metadata.precision, ranking_part(model))
         if problem:
             raise UserError(f'{request.out}: {problem}')
         for file in Path(folder).iterdir():

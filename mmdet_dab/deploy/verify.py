@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from torch import nn
 
 from mmdet_dab.deploy.backends import BACKENDS, Detections
 from mmdet_dab.deploy.metadata import Metadata
+from mmdet_dab.models.encoder_queries import EncoderQueryGenerator
 
 #: Canvas sizes (height, width) of a check, in multiples of no stride; and batch sizes.
 CANVASES = ((96, 128), (160, 107), (131, 230))
@@ -164,8 +166,19 @@ def row(*cells: object) -> str:
     return '  '.join(f'{cell!s:>9}' for cell in cells)
 
 
-def refusal(differences: Sequence[Difference], precision: str) -> str | None:
-    """Why a file is not equal to its detector, or None."""
+def ranking_part(model: nn.Module) -> str:
+    """The part whose queries go by the rank of a cell, by its name in the config, or ''.
+
+    Two cells that score alike to the last bits may swap places, and all boxes move.
+    """
+    for name, part in model.named_modules():
+        if isinstance(part, EncoderQueryGenerator):
+            return f'{name} ({type(part).__name__})'
+    return ''
+
+
+def refusal(differences: Sequence[Difference], precision: str, ranking: str = '') -> str | None:
+    """Why a file is not equal to its detector, or None; see :func:`ranking_part`."""
     tolerance = TOLERANCES[precision]
 
     def excess(found: Difference) -> float:
@@ -176,6 +189,8 @@ def refusal(differences: Sequence[Difference], precision: str) -> str | None:
     if excess(worst) <= 1:
         return None
     reason = 'A part bakes a size or a batch in: please report the config.'
+    if ranking:
+        reason = f'{ranking} ranks cells, and a runtime may rank two that score alike the other way round.'
     if precision != 'float32':
         reason = f'The detector does not bear {precision}: take float32.'
     return (

@@ -18,6 +18,7 @@ import torch
 from mmdet.apis import inference_detector
 from mmengine.config import Config
 from PIL import Image
+from torch import nn
 
 from mmdet_dab import build
 from mmdet_dab.deploy import Detections, Predictor, exporter
@@ -28,8 +29,9 @@ from mmdet_dab.deploy.onnx_graph import drop_nan_guards
 from mmdet_dab.deploy.preprocessing import prepare, read_image
 from mmdet_dab.deploy.program import DetectionProgram
 from mmdet_dab.deploy.request import check_target, unfinished
-from mmdet_dab.deploy.verify import CANVASES, Difference, batches, compared, difference, refusal
+from mmdet_dab.deploy.verify import CANVASES, Difference, batches, compared, difference, ranking_part, refusal
 from mmdet_dab.errors import ConfigError, UserError
+from mmdet_dab.models import EncoderQueryGenerator
 from tests.helpers.commands import Commands, call
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny_task import CLASSES as TASK_CLASSES
@@ -275,6 +277,15 @@ def test_the_table_of_differences_has_every_batch_and_size(exported: Path, check
         (batch, *canvas) for batch in (1, 2, 5) for canvas in CANVASES
     }
     assert refusal(found, 'float32') is None
+
+
+def test_a_refusal_names_the_part_that_ranks_cells():
+    """In two stages no size needs to be baked in for a file to differ."""
+    model = nn.ModuleDict({'query_generator': EncoderQueryGenerator(num_classes=3, num_queries=5, embed_dims=8)})
+    part = ranking_part(model)
+    assert part == 'query_generator (EncoderQueryGenerator)'
+    assert part in refusal([Difference(2, 96, 128, 0.4, 0.0, 0.0, 0)], 'float32', part)
+    assert ranking_part(nn.ModuleDict()) == ''
 
 
 @pytest.mark.parametrize(('number', 'apart', 'equal'), [(50, 9e-5, True), (50, 1.1e-4, False), (49, 9e-5, False)])

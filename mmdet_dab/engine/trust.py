@@ -96,7 +96,7 @@ def check_resumable(checkpoint: dict[str, Any], model: nn.Module) -> None:
             f'the checkpoint does not say where its training run was (meta.epoch and meta.iter). {FROM_WEIGHTS}'
         )
     for key in ('epoch', 'iter'):
-        if type(meta[key]) is not int or not 0 <= meta[key] <= MOST_STEPS:
+        if not _is_count(meta[key]):
             raise CheckpointError(f'the checkpoint is damaged: meta.{key} is {shown(meta[key])}, not a number of steps')
     seed = meta.get('seed')
     if seed is not None and (type(seed) is not int or not 0 <= seed < 2**32):

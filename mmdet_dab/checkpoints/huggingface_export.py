@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmdet.models.backbones import ResNet
 from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ def export(
     weights = layout.from_ours({name: w for name, w in state.items() if not name.endswith('num_batches_tracked')})
     folder.mkdir(parents=True, exist_ok=True)
     # One by one: in a file of ours several may lie in one another, as views of one storage.
-    apart = {name: tensor.contiguous().clone() for name, tensor in weights.items()}
+    apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
     save_file(apart, folder / 'model.safetensors', {'format': 'pt'})
     images = preprocessing(model.data_preprocessor, pipeline)
     for name, content in (('config', settings), ('preprocessor_config', images)):

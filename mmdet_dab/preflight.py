@@ -48,8 +48,9 @@ def check_backends(cfg: Config) -> None:
 
 
 def check_drawing(cfg: Config, *splits: str) -> None:
-    """Refuse to draw images that are in no file: the hook, which reads them again, would fail at the
-    first of them, after the training until then.
+    """Refuse to draw images that are in no file.
+
+    The hook reads them again, and would fail at the first of them, after the training until then.
 
     Raises:
         ConfigError: names the hook and the split.

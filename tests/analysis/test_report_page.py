@@ -81,6 +81,9 @@ def test_page_is_one_file_that_loads_nothing(report, tmp_path: Path):
         assert (tmp_path / 'report' / target).is_file()
     assert text.count('.jpg)') == parsed.tags.count('img')
     assert text.count('.svg)') == 4
+    for chart in (tmp_path / 'report/charts').iterdir():
+        # Without a size of its own an image of Markdown is as wide as the text.
+        assert re.search(r'^<svg [^>]*width="340" height="2\d\d"', chart.read_text())
 
 
 def test_first_paragraph_has_the_figures_that_matter(report):

@@ -104,7 +104,7 @@ def _draw_over_steps(
     if len(keys) > 1:
         lines = [pyplot.Line2D([], [], color='black', linewidth=width) for width in WIDTHS]
         axes.legend(lines, [DRIFT.get(key, key) for key in keys], fontsize=7, frameon=False)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlabel('step', fontsize=8)
     if from_zero:
         axes.set_ylim(bottom=0)

@@ -47,6 +47,24 @@ def check_backends(cfg: Config) -> None:
             )
 
 
+def check_drawing(cfg: Config, *splits: str) -> None:
+    """Refuse to draw images that are in no file.
+
+    The hook reads them again, and would fail at the first of them, after the training until then.
+
+    Raises:
+        ConfigError: names the hook and the split.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+    for split in splits if hook.get('draw') else ():
+        for _, node in walk(cfg.get(f'{split}_dataloader'), split):
+            if str(node.get('type')).endswith('LoadImageFromNDArray'):
+                raise ConfigError(
+                    f'config {cfg.filename}: default_hooks.visualization.draw (--show-dir) reads images from files, '
+                    f'and those of {split}_dataloader are in none: leave it out; `mmdet-dab demo` draws theirs'
+                )
+
+
 def check_data(cfg: Config, *splits: str) -> None:
     """Find missing annotation files and image folders of ``'train'``, ``'val'`` or ``'test'``.
 

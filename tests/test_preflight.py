@@ -54,3 +54,18 @@ def test_train_says_so_before_anything_heavy_is_imported(
     command: Any = Commands(monkeypatch, capfd)
     assert 'pip install wandb' in command.error('train', file)
     assert 'loading PyTorch' not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['train', 'test'])
+def test_drawing_of_images_that_are_in_no_file_is_refused(
+    command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+):
+    """The hook reads them again, and would fail at the first validation."""
+    monkeypatch.chdir(tmp_path)
+    options = {
+        'train': ('--cfg-options', 'default_hooks.visualization.draw=True'),
+        'test': ('gone.pth', '--show-dir', 'shown'),
+    }[command]
+    line = Commands(monkeypatch, capfd).error(command, 'shapes/demo', *options)
+    for word in ('visualization.draw', '--show-dir', 'leave it out'):
+        assert word in line

@@ -19,6 +19,8 @@ from mmdet_dab.analysis.scalars import TrainingLog
 #: Colours of runs that colour-blind people tell apart (Okabe and Ito, 2008), and markers for more.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
 LINES = ('-', '--', ':', '-.')
+#: Of the lines of a run's two quantities in one panel.
+WIDTHS = (1.6, 0.8)
 #: More runs than these get no panel of their own for the layers.
 MOST_LAYER_PANELS = 3
 #: Of the steps: what the table and the panel of layers call the end of a run.
@@ -96,20 +98,13 @@ def _draw_over_steps(
     marked: bool = False,
 ) -> None:
     for index, log in enumerate(logs):
-        for width, key in zip((1.6, 0.8), keys, strict=False):
+        for width, key in zip(WIDTHS, keys, strict=False):
             steps, values = log.curve(key)
-            style = _style(index)
-            axes.plot(steps, values, **style, linewidth=width, marker='o' if marked else None, markersize=3)
-            if len(keys) > 1 and steps:
-                axes.annotate(
-                    DRIFT.get(key, key),
-                    (steps[-1], values[-1]),
-                    fontsize=7,
-                    color=style['color'],
-                    va='bottom',
-                    ha='right',
-                )
-    axes.set_title(title, fontsize=9)
+            axes.plot(steps, values, **_style(index), linewidth=width, marker='o' if marked else None, markersize=3)
+    if len(keys) > 1:
+        lines = [pyplot.Line2D([], [], color='black', linewidth=width) for width in WIDTHS]
+        axes.legend(lines, [DRIFT.get(key, key) for key in keys], fontsize=7, frameon=False)
+    axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlabel('step', fontsize=8)
     if from_zero:
         axes.set_ylim(bottom=0)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from mmdet_dab.console import say
-from mmdet_dab.errors import plural
+from mmdet_dab.errors import UserError, plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     say(f'report of {args.results}')
+    if args.images is not None and not args.images.is_dir():
+        raise UserError(f'--images {args.images}: there is no such folder. Name that of the images, or leave it out.')
     from mmdet_dab.analysis.report import images, inputs
     from mmdet_dab.analysis.report.evaluate import evaluate
     from mmdet_dab.analysis.report.page import prepare, write

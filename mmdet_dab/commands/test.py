@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
         draw_into(draft.cfg, args.show_dir)
     else:
         draw_nothing(draft.cfg)
+    preflight.check_drawing(draft.cfg, 'test')
     preflight.check_backends(draft.cfg)
     preflight.check_data(draft.cfg, 'test')
     if args.model is not None:
@@ -146,9 +147,4 @@ def draw_into(cfg: Config, folder: str) -> None:
     hook = cfg.get('default_hooks', {}).get('visualization')
     if hook is None:
         raise ConfigError(f'--show-dir: config {cfg.filename} has no default_hooks.visualization to draw with')
-    if cfg.test_dataloader.dataset.pipeline[0]['type'].endswith('LoadImageFromNDArray'):
-        raise ConfigError(
-            f'--show-dir: the images of config {cfg.filename} are drawn, not read from files, which the '
-            'visualization hook needs: `mmdet-dab demo` draws theirs'
-        )
     hook.update(draw=True, test_out_dir=str(Path(folder).resolve()))

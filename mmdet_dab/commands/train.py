@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     say(f'train {args.config}')
     draft = draft_config(args.config, args.cfg_options)
+    preflight.check_drawing(draft.cfg, 'val')
     preflight.check_backends(draft.cfg)
     preflight.check_schedule(draft.cfg)
     preflight.check_data(draft.cfg, 'train', 'val')

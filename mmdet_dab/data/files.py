@@ -30,7 +30,8 @@ def read_bytes(path: Path) -> bytes:
         DataError: it is no regular file, or cannot be read.
     """
     if not os.path.isfile(path):
-        raise DataError(f'{path}: there is no such file. Check the name.')
+        problem = 'it is a folder' if os.path.isdir(path) else 'there is no such file'
+        raise DataError(f'{path}: {problem}. Check the name.')
     try:
         return path.read_bytes()
     except OSError as error:

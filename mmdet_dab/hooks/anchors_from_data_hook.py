@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
 from mmdet_dab.errors import DataError
+from mmdet_dab.hooks.unwrapped import detector_of
 from mmdet_dab.models.anchors import BoxAnchors
 from mmdet_dab.models.query_generator import AnchorQueryGenerator
 from mmdet_dab.registry import HOOKS
@@ -35,8 +35,7 @@ class AnchorsFromDataHook(Hook):
         loop = runner._train_loop
         if not isinstance(loop, BaseLoop) or runner._resume:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        for part in model.modules():
+        for part in detector_of(runner).modules():
             if isinstance(part, AnchorQueryGenerator) and isinstance(part.initial_anchors, BoxAnchors):
                 boxes = training_boxes(loop.dataloader.dataset, part.initial_anchors.max_images)
                 part.place(part.initial_anchors.from_boxes(boxes, len(part.centers)))

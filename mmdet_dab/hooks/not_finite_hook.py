@@ -24,8 +24,8 @@ from mmdet_dab.hooks.observation import (
     name_of,
     on_head_output,
     samples_of,
-    watched_model,
 )
+from mmdet_dab.hooks.unwrapped import detector_of
 from mmdet_dab.registry import HOOKS
 
 #: The page that explains what to do.
@@ -83,7 +83,7 @@ class NotFiniteHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Observe everything that a step computes."""
         self._began = time.time()
-        model = watched_model(runner)
+        model = detector_of(runner)
 
         def observe_batch(part: nn.Module, arguments: tuple, keywords: dict) -> None:
             given = dict(zip(('inputs', 'data_samples'), arguments, strict=False)) | keywords
@@ -152,7 +152,7 @@ class NotFiniteHook(Hook):
         scaler = getattr(wrapper, 'loss_scaler', None)
         if (scaler is not None and scaler.is_enabled()) or gradients_finite(wrapper):
             return
-        weights = watched_model(runner).named_parameters()
+        weights = detector_of(runner).named_parameters()
         broken = [name for name, weight in weights if weight.grad is not None and not is_finite(weight.grad)]
         what = f'the gradient of {listed(broken, 4)} is not finite though all losses are'
         # These weights gave finite losses, so that training can go on from them.
@@ -180,7 +180,7 @@ class NotFiniteHook(Hook):
             fix = 'fix or remove the file, or the transform or data_preprocessor (a std of 0?) that does this'
             return Cause(f'{what}; pixels of {listed(images)} are not finite: {fix}', weights_failed=False)
         # Not buffers: this very batch may have changed the statistics of batch norm.
-        broken = [name for name, weight in watched_model(runner).named_parameters() if not is_finite(weight)]
+        broken = [name for name, weight in detector_of(runner).named_parameters() if not is_finite(weight)]
         smaller = smaller_steps(runner)
         if broken:
             cause = f'weights are not finite either ({listed(broken, 4)}), from the checkpoint or too large a step'

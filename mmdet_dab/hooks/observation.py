@@ -12,8 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
-from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -31,11 +29,6 @@ class HeadOutput(NamedTuple):
 
     logits: Tensor
     boxes: Tensor
-
-
-def watched_model(runner: Runner) -> nn.Module:
-    """The detector, without the wrapper of distributed training."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def as_head_output(output: Any) -> HeadOutput | None:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, EMAHook, Hook
-from mmengine.model import BaseAveragedModel, is_model_wrapper
+from mmengine.model import BaseAveragedModel
 from mmengine.runner import IterBasedTrainLoop, Runner
-from torch import nn
 
 from mmdet_dab.engine.loops import Place
 from mmdet_dab.engine.schedule import Schedule
@@ -21,6 +20,7 @@ from mmdet_dab.engine.trust import (
     named,
 )
 from mmdet_dab.errors import CheckpointError, listed
+from mmdet_dab.hooks.unwrapped import detector_of
 from mmdet_dab.registry import HOOKS
 
 #: What an early stop remembers of the results before.
@@ -73,7 +73,7 @@ class ResumeHook(Hook):
 
     def _check(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse one that this training run cannot go on from."""
-        model = model_of(runner)
+        model = detector_of(runner)
         check_resumable(checkpoint, model)
         if 'optimizer' in checkpoint:
             check_optimizer(checkpoint['optimizer'], runner.optim_wrapper, model)
@@ -207,8 +207,3 @@ class ResumeHook(Hook):
                 f'the learning rate follows the schedule of the checkpoint, not that of the config, and stays constant '
                 f'once that has ended: {listed(changed, 3)}. --refit-schedule follows the config'
             )
-
-
-def model_of(runner: Runner) -> nn.Module:
-    """The detector without the wrapper of several processes."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model

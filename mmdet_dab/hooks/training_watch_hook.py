@@ -15,7 +15,8 @@ from torch.utils.hooks import RemovableHandle
 from mmdet_dab.errors import listed
 from mmdet_dab.hooks import alarms
 from mmdet_dab.hooks.alarms import Group, Window
-from mmdet_dab.hooks.observation import HeadOutput, ground_truth_boxes, on_head_output, samples_of, watched_model
+from mmdet_dab.hooks.observation import HeadOutput, ground_truth_boxes, on_head_output, samples_of
+from mmdet_dab.hooks.unwrapped import detector_of
 from mmdet_dab.registry import HOOKS
 
 #: Images whose annotations are counted, to compare with what the pipeline returns.
@@ -64,7 +65,7 @@ class TrainingWatchHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Note one number of every weight that ``init_cfg`` will replace."""
         self._start = {}
-        for path, part in pretrained_parts(watched_model(runner)) if self.steps else ():
+        for path, part in pretrained_parts(detector_of(runner)) if self.steps else ():
             self._start |= {f'{path}.{name}': fingerprint(weight) for name, weight in part.named_parameters()}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -73,7 +74,7 @@ class TrainingWatchHook(Hook):
             return
         self._loaded = True
         state = checkpoint.get('state_dict', checkpoint)
-        own = dict(watched_model(runner).named_parameters())
+        own = dict(detector_of(runner).named_parameters())
         fitting = [weight for name, weight in own.items() if shape_of(state.get(name)) == weight.shape]
         self._tell(
             runner,
@@ -88,7 +89,7 @@ class TrainingWatchHook(Hook):
         )
 
     def _check_pretrained(self, runner: Runner) -> None:
-        for path, part in () if self._loaded else pretrained_parts(watched_model(runner)):
+        for path, part in () if self._loaded else pretrained_parts(detector_of(runner)):
             weights = {name: weight for name, weight in part.named_parameters() if f'{path}.{name}' in self._start}
             changed = [
                 weight for name, weight in weights.items() if fingerprint(weight) != self._start[f'{path}.{name}']
@@ -113,7 +114,7 @@ class TrainingWatchHook(Hook):
         if not self.steps:
             return
         self._check_pretrained(runner)
-        model = watched_model(runner)
+        model = detector_of(runner)
         self._handles = on_head_output(model, self._observe)
         optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         if optimizer is None:
@@ -189,7 +190,7 @@ class TrainingWatchHook(Hook):
         window, wrapper = self._window, runner.optim_wrapper
         self._tell(runner, 'flat-scores', alarms.flat_scores(window.spreads))
         if window.clipped:
-            trained = [weight for weight in watched_model(runner).parameters() if weight.requires_grad]
+            trained = [weight for weight in detector_of(runner).parameters() if weight.requires_grad]
             eps = min((group.eps for group in self._groups if group.eps is not None), default=None)
             self._tell(
                 runner,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,14 @@ def test_the_command_draws_what_it_can_and_says_what_it_cannot(command: Commands
 def test_a_metric_that_no_run_has_is_named_with_those_that_there_are(command: Commands, tmp_path: Path):
     log(tmp_path / 'run', 't', step(1, 5.0), validation(1, 0.5))
     assert 'coco/bbox_mAP' in command('curves', 'run', '--metric', 'voc/mAP')
+
+
+def test_names_of_metrics_are_no_formulas_and_lines_of_two_quantities_are_told_once(command: Commands, tmp_path: Path):
+    """The SVG names every text that it draws in a comment."""
+    drift = dict(anchor_drift_xy=0.01, anchor_drift_wh=0.02)
+    for run in ('one', 'two'):
+        log(tmp_path / run, 't', step(1, 5.0, **drift), {'step': 1, 'a $x^{2$': 0.5})
+    command('curves', 'one', 'two', '--metric', 'a $x^{2$')
+    drawn = re.findall('<!-- (.*?) -->', Path('curves.svg').read_text())
+    assert {'a $x^{2$', 'centre', 'size'} <= set(drawn)
+    assert [drawn.count(name) for name in ('centre', 'size')] == [1, 1]

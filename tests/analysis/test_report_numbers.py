@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmdet_dab.analysis.report import inputs
-from mmdet_dab.analysis.report.calibration import calibration
+from mmdet_dab.analysis.report.calibration import Calibration, calibration
 from mmdet_dab.analysis.report.coco_ap import SUMMARY
 from mmdet_dab.analysis.report.evaluate import Evaluation, evaluate
 from mmdet_dab.analysis.report.matching import TYPES
 from mmdet_dab.analysis.report.thresholds import curve, rounded_down
+from mmdet_dab.analysis.report.words import calibration_sentence
 from tests.helpers.detections import annotated, disturbed
 
 #: Arguments of two annotation files, and what tidecv 1.0.1 says (tests/helpers/tidecv_oracle.py).
@@ -200,3 +202,21 @@ def test_confusion_by_hand(tmp_path: Path):
     (suspect,) = ours.galleries.label_errors
     assert (suspect.detection, suspect.target, ours.galleries.suspected) == (2, None, 1)
     assert ours.galleries.false_alarms == []
+
+
+def test_a_second_class_on_an_object_that_was_found_is_a_false_alarm(tmp_path: Path):
+    """The object of class 1 is found, and detected as class 2 as well: counted, and shown."""
+    box = (0, 0, 50, 50)
+    ours = evaluation(tmp_path, *one_image([(1, box, 0), (2, (100, 0, 50, 50), 0)], [(1, box, 0.9), (2, box, 0.95)]))
+    assert ours.confusion.matrix[-1].tolist() == [0, 1, 0, 0]
+    (alarm,) = ours.galleries.false_alarms
+    assert (alarm.detection, alarm.target) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ('precision', 'words'), [((0.6, 0.9), 'can be read'), ((0.85, 0.65), 'far too high'), ((0.2, 0.6), 'promises more')]
+)
+def test_calibration_in_words(precision: tuple[float, float], words: str):
+    """Of scores 0.55 and 0.95, equally many. Errors that cancel out are errors."""
+    done: Any = SimpleNamespace(confident=Calibration(np.array([10, 10]), np.array([0.55, 0.95]), np.array(precision)))
+    assert words in calibration_sentence(done)

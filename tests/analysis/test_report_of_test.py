@@ -114,3 +114,14 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
     annotations = task.data_root / 'annotations/all.json'
     assert 'AP is' in command('report', 'mine/detections.bbox.json', '--annotations', annotations)
     assert figures(tmp_path / 'report') == {name: one for name, one in shown.items() if name != 'images per second'}
+
+
+def test_mirrored_as_well(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path):
+    """The detector, inside of its wrapper, gets all its weights, and nobody says that it got none."""
+    monkeypatch.chdir(tmp_path)
+    command = Commands(monkeypatch, capfd)
+    task = make_task(tmp_path / 'task')
+    torch.save({'state_dict': build_detector(mmdet_dab.load_config(str(task.config))).state_dict()}, 'random.pth')
+    printed = command('test', task.config, 'random.pth', '--tta', '--report', 'mine', *task.options)
+    assert 'ATTENTION' not in printed
+    assert figures(tmp_path / 'mine')['images'] == '6'

@@ -10,9 +10,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from mmdet_dab.analysis.report.images import folder_loader
 from tests.helpers.commands import Commands
 from tests.helpers.detections import annotated, disturbed
 
@@ -79,6 +81,9 @@ def test_page_is_one_file_that_loads_nothing(report, tmp_path: Path):
         assert (tmp_path / 'report' / target).is_file()
     assert text.count('.jpg)') == parsed.tags.count('img')
     assert text.count('.svg)') == 4
+    for chart in (tmp_path / 'report/charts').iterdir():
+        # Without a size of its own an image of Markdown is as wide as the text.
+        assert re.search(r'^<svg [^>]*width="340" height="2\d\d"', chart.read_text())
 
 
 def test_first_paragraph_has_the_figures_that_matter(report):
@@ -125,10 +130,11 @@ def test_without_images_it_warns_and_has_no_gallery(report, command: Commands, t
     _, text = report(content, disturbed(content, 5))
     assert 'gallery/' not in text
     (tmp_path / 'empty').mkdir()
-    for folder in ('gone', 'empty'):
-        output = command('report', 'found.json', '--annotations', 'truth.json', '--images', folder)
-        assert f'warning: {folder}' in output
-        assert '<img' not in (tmp_path / 'report/report.html').read_text()
+    output = command('report', 'found.json', '--annotations', 'truth.json', '--images', 'empty')
+    assert 'warning: empty' in output
+    assert '<img' not in (tmp_path / 'report/report.html').read_text()
+    line = command.error('report', 'found.json', '--annotations', 'truth.json', '--images', 'gone')
+    assert '--images gone' in line
 
 
 def test_images_that_are_missing_are_left_out(report, command: Commands, tmp_path: Path):
@@ -138,6 +144,56 @@ def test_images_that_are_missing_are_left_out(report, command: Commands, tmp_pat
     output = command('report', 'found.json', '--annotations', 'truth.json', '--images', folder)
     assert '10 images cannot be read' in output
     assert '<img' in (tmp_path / 'report/report.html').read_text()
+
+
+def test_images_that_cannot_be_decoded_are_left_out(report, tmp_path: Path):
+    """Their headers are whole: what is wrong comes to light when the galleries are drawn."""
+    content = annotated(0)
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for image in content['images']:
+        image['file_name'] = image['file_name'].replace('.jpg', '.bmp')
+        Image.new('RGB', (image['width'], image['height'])).save(folder / image['file_name'])
+    for image in content['images'][:15]:
+        path = folder / image['file_name']
+        path.write_bytes(path.read_bytes()[:1000])
+    page, _ = report(content, disturbed(content, 5), '--images', folder)
+    assert 0 < page.count('<img') < 96
+
+
+def test_deep_images_are_shown_as_a_detector_gets_them(tmp_path: Path):
+    """Of 16 bits: by their higher byte."""
+    Image.fromarray(np.full((4, 4), 0x5000, dtype=np.uint16)).save(tmp_path / 'deep.png')
+    load = folder_loader(tmp_path, [dict(file_name='deep.png')])
+    assert np.asarray(load(0)).tolist() == [[[0x50] * 3] * 4] * 4
+
+
+def test_files_of_others_stay(report, command: Commands, tmp_path: Path):
+    """Where the folder holds more than a report, only the files of an older report are replaced."""
+    content = annotated(0)
+    folder = images(tmp_path / 'images', content)
+    report(content, disturbed(content, 5), '--images', folder)
+    kept = [
+        tmp_path / 'report' / name for name in ('gallery/mine.jpg', 'charts/mine.svg', 'gallery/misses_detected.jpg')
+    ]
+    for path in kept:
+        path.write_text('mine')
+    assert (tmp_path / 'report/gallery/misses_0_detected.jpg').is_file()
+    report(content, [], '--images', folder)
+    assert not (tmp_path / 'report/gallery/false_alarms_0_detected.jpg').exists()
+    assert [path.read_text() for path in kept] == ['mine'] * 3
+    report(content, [])
+    assert sorted((tmp_path / 'report/gallery').iterdir()) == sorted(kept[::2])
+
+
+@pytest.mark.parametrize('name', ['gallery', 'charts'])
+def test_folder_that_cannot_be_used_is_refused_before_work_starts(command: Commands, tmp_path: Path, name: str):
+    (tmp_path / 'truth.json').write_text(json.dumps(annotated(0)))
+    (tmp_path / 'found.json').write_text('[]')
+    (tmp_path / 'report').mkdir()
+    (tmp_path / 'report' / name).touch()
+    line = command.error('report', 'found.json', '--annotations', 'truth.json')
+    assert f'report/{name}: no folder' in line
 
 
 def test_no_detection_is_a_result_too(report, tmp_path: Path):
@@ -187,6 +243,7 @@ def changed(**fields: Any) -> Callable[[list], Any]:
         (lambda found: [dict(one, category_id=one['category_id'] // 5) for one in found], ['counted from 0', 'labels']),
         (changed(bbox=[1, 2, float('nan'), 3]), ['found.json', "'bbox'", 'entry 3', 'nan']),
         (changed(bbox=[1, 2, 3]), ["'bbox'", 'entry 3']),
+        (changed(bbox=[9, 9, 5, -2]), ["'bbox'", 'entry 3', '-2', 'negative']),
         (changed(bbox=...), ['entry 3', 'bbox']),
         (changed(score=87), ["'score'", 'entry 3', '87', '0 to 1']),
         (changed(score=float('nan')), ["'score'", 'entry 3']),
@@ -231,6 +288,7 @@ def test_missing_files_are_named(command: Commands, tmp_path: Path):
     (tmp_path / 'truth.json').write_text(json.dumps(annotated(0)))
     assert 'found.json' in command.error('report', 'found.json', '--annotations', 'truth.json')
     (tmp_path / 'found.json').write_text('[]')
+    assert 'it is a folder' in command.error('report', '.', '--annotations', 'truth.json')
     line = command.error('report', 'found.json', '--annotations', 'truth.json', '--out', 'truth.json')
     assert 'truth.json: no folder' in line
 

@@ -75,7 +75,8 @@ def chart(
         *(part for number, row in enumerate(rows) for part in _legend(row, HEIGHT + LINE * number + 8)),
     ]
     return Markup(
-        '<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img"><title>{}</title>{}</svg>'
+        '<svg class="chart" xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" '
+        'role="img"><title>{2}</title>{3}</svg>'
     ).format(WIDTH, height, title, Markup('').join(parts))
 
 

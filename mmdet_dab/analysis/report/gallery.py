@@ -8,7 +8,7 @@ import numpy as np
 
 from mmdet_dab.analysis.report.confusion import Confusion
 from mmdet_dab.analysis.report.inputs import Detections, GroundTruth
-from mmdet_dab.analysis.report.matching import BKG, BOTH, DUPE, LOC, Matching
+from mmdet_dab.analysis.report.matching import BKG, BOTH, CLS, DUPE, LOC, Matching
 
 #: Images in each gallery.
 MOST = 12
@@ -41,7 +41,7 @@ class Galleries:
         label_errors: detections as sure as the right ones, on nothing that is annotated.
         misses: objects that nothing was detected on; first those without a detection of any score,
             the largest first.
-        false_alarms: wrong detections with the highest scores, without the two other kinds.
+        false_alarms: all other wrong detections, those with the highest scores.
         confused: detections of a wrong class with the highest scores.
         suspected: how many detections are suspected of being right, those not shown included.
     """
@@ -70,7 +70,7 @@ def choose(matching: Matching, found: Detections, gt: GroundTruth, mixed: Confus
     suspects = order[(counted & (matching.error == BKG) & (scores >= sure))[order]]
     in_pairs = np.zeros(len(scores), dtype=bool)
     in_pairs[mixed.pairs[:, 0]] = True
-    alarm = counted & (scores >= threshold) & np.isin(matching.error, (LOC, BOTH, DUPE, BKG)) & ~in_pairs
+    alarm = counted & (scores >= threshold) & ~in_pairs
     alarm[suspects] = False
     alarms = order[alarm[order]]
     pairs = mixed.pairs[np.argsort(-scores[mixed.pairs[:, 0]], kind='stable')]
@@ -98,6 +98,7 @@ def _detections(rows: np.ndarray, matching: Matching, found: Detections, gt: Gro
 
 #: What is wrong with a false alarm.
 NOTES = {
+    CLS: 'The class does not fit, and another detection has the object',
     LOC: 'The box is too far off',
     BOTH: 'Neither class nor box fit',
     DUPE: 'The object has been found already',

@@ -1,4 +1,4 @@
-"""Images of a report: from their folder, upright, and as many as are there."""
+"""Images of a report: from their folder, as a detector gets them, and as many as are there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+import cv2
+import numpy as np
+from PIL import Image
 
 from mmdet_dab.analysis.report.tiles import Loader
 from mmdet_dab.console import say
@@ -29,10 +31,9 @@ def folder_loader(folder: Path | None, images: Sequence[dict[str, Any]]) -> Load
         return None
     missing = [image['file_name'] for image in images if read_header(folder / image['file_name']).problem]
     if len(missing) == len(images):
-        what = 'no image of the annotations is there' if folder.is_dir() else 'there is no such folder'
         say(
-            f'warning: {folder}: {what}, such as {missing[0]}. The report has no galleries; '
-            'name the folder of the images.'
+            f'warning: {folder}: no image of the annotations can be read there, such as {missing[0]}. The report has '
+            'no galleries; name the folder of the images.'
         )
         return None
     if missing:
@@ -46,8 +47,11 @@ def folder_loader(folder: Path | None, images: Sequence[dict[str, Any]]) -> Load
         path = folder / images[row]['file_name']
         if read_header(path).problem:
             return None
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert('RGB')
+        pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            say(f'warning: {path} cannot be decoded. The galleries do without it.')
+            return None
+        return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
     return load
 

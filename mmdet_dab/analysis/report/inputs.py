@@ -198,6 +198,11 @@ def detections(entries: Sequence[Any], gt: GroundTruth, source: str) -> Detectio
                 f"{source}: 'bbox' of entry {number} is {str(entry['bbox'])[:80]}, not four finite numbers. Write "
                 'x, y, width, height in pixels; numbers that are not finite come from a model whose training diverged.'
             )
+        if min(entry['bbox'][2:]) < 0:
+            raise DataError(
+                f"{source}: 'bbox' of entry {number} is {str(entry['bbox'])[:80]}, with a negative width or height. "
+                'Write x, y, width, height in pixels.'
+            )
         if not _is_score(entry['score']):
             raise DataError(
                 f"{source}: 'score' of entry {number} is {str(entry['score'])[:80]}. Write a number from 0 to 1."

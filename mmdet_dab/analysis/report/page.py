@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,10 @@ GALLERIES = (
 )
 
 
+#: Names of the images of a gallery.
+DRAWN = re.compile(rf'({"|".join(key for key, *_ in GALLERIES)})_\d+_(detected|annotated)\.jpg')
+
+
 @dataclass(frozen=True)
 class Speed:
     """How fast the test ran that made the detections."""
@@ -59,12 +63,15 @@ def prepare(folder: Path) -> None:
     """Create the folder of a report, before work starts.
 
     Raises:
-        UserError: it is a file, or cannot be created.
+        UserError: it, or a folder in it, is a file or cannot be created.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for name in ('', IMAGES, CHARTS):
+            (folder / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'{folder}: no folder can be created there ({error.strerror}). Name another.') from error
+        raise UserError(
+            f'{error.filename}: no folder can be created there ({error.strerror}). Name another.'
+        ) from error
 
 
 def write(
@@ -74,7 +81,7 @@ def write(
 
     Args:
         done: the numbers.
-        folder: it is created; charts and gallery of an older report in it are replaced.
+        folder: it is created; the files of an older report in it are replaced, and no others.
         title: of the page.
         load: gives images for the galleries; None: no galleries.
         speed: of the test, if one was made.
@@ -83,8 +90,9 @@ def write(
         the page and the Markdown file.
     """
     prepare(folder)
-    for name in (IMAGES, CHARTS):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    for path in (folder / IMAGES).iterdir():
+        if DRAWN.fullmatch(path.name):
+            path.unlink()
     tiles = {} if load is None else {key: _tiles(done, key, load) for key, *_ in GALLERIES}
     content = _content(done, title, speed, tiles)
     environment = Environment(
@@ -110,14 +118,15 @@ def _tiles(done: Evaluation, key: str, load: Loader) -> list[Tile]:
 
 
 def _write_images(folder: Path, drawn: dict[str, Markup], tiles: dict[str, list[Tile]]) -> None:
-    (folder / CHARTS).mkdir()
     for name, svg in drawn.items():
         (folder / CHARTS / f'{name}.svg').write_text(charts.standalone(svg), encoding='utf-8')
     for key, some in tiles.items():
         for place, tile in enumerate(some):
-            (folder / IMAGES).mkdir(exist_ok=True)
             (folder / IMAGES / f'{key}_{place}_detected.jpg').write_bytes(tile.detected)
             (folder / IMAGES / f'{key}_{place}_annotated.jpg').write_bytes(tile.annotated)
+    if not any(tiles.values()):
+        with contextlib.suppress(OSError):  # it holds files of the user
+            (folder / IMAGES).rmdir()
 
 
 def _content(done: Evaluation, title: str, speed: Speed | None, tiles: dict[str, list[Tile]]) -> dict[str, Any]:

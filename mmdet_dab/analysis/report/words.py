@@ -37,8 +37,8 @@ NAME = {
 }
 #: What to do next.
 ADVICE = {
-    'Cls': 'Look at the confused pairs: are their classes annotated consistently? If so, more images of the '
-    'rarer class help most.',
+    'Cls': 'Look at the confused pairs and the false alarms: are their classes annotated consistently? If so, '
+    'more images of the rarer class help most.',
     'Loc': 'Look at the boxes among the false alarms: are objects annotated tightly and in the same way? '
     'Longer training, or larger images for small objects, sharpens boxes.',
     'Both': 'Look at the false alarms: the model mistakes parts or neighbours for objects. More images, and '
@@ -110,6 +110,8 @@ def calibration_sentence(done: Evaluation) -> str:
         return ''
     bias = done.confident.bias()
     start = f'From the suggested threshold on, scores are {abs(bias):.2f} '
+    if abs(bias) < OFF <= done.confident.error:
+        return start + 'off on average, but some are far too high and others too low: look at the bars.'
     if abs(bias) < OFF:
         return start + 'off on average: they can be read as the chance that a detection is right.'
     if bias > 0:

@@ -28,7 +28,8 @@ def panels(rows: int, columns: int, width: float = 2.3, height: float = 2.3) -> 
 
     It is none of pyplot's, which would choose the windows of the whole process.
     """
-    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04)
+    # Labels of many lines turn out a little wider than the layout foresees: a margin on the left.
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04, rect=(0.015, 0, 0.985, 1))
     figure = Figure((width * columns + 0.3, height * rows + 0.1), layout=layout)
     return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 

@@ -17,6 +17,7 @@ from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import DataError, UserError, listed
 from mmdet_dab.media_files import find_images
+from mmdet_dab.regular_files import check_file
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 
 NUMBERS = (4, 6, 7, 10, 11, 12)
-#: Those that say something without weights.
-FROM_FORMULAS = (4, 6, 7, 10)
+#: Those that need no image, and those that show one decoder layer.
+WITHOUT_IMAGES, OF_A_LAYER = (7, 10), (4, 6)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', nargs='?', help='weights; without them figures 4, 6, 7 and 10 show the start')
     parser.add_argument('--out', type=Path, default=Path('figures'), metavar='DIR', help='folder (default: figures)')
     parser.add_argument('--only', type=numbers, default=None, metavar='4,6,…', help='figures to draw (default: all)')
-    parser.add_argument('--images', nargs='+', default=[], metavar='FILE', help="default: the config's test dataset")
+    parser.add_argument(
+        '--images',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help="or folders of images; default: the config's test dataset",
+    )
     parser.add_argument('--annotations', type=Path, metavar='FILE', help="ground truth of --images, in COCO's format")
     parser.add_argument(
         '--beside',
@@ -44,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=('CONFIG', 'CHECKPOINT'),
         help='another detector to draw beside this one, such as Conditional DETR; may be repeated',
     )
-    parser.add_argument('--layer', type=int, default=0, help='decoder layer of the maps, from 1 (default: the last)')
+    parser.add_argument('--layer', type=int, help='decoder layer of the maps, from 1 (default: the last)')
     parser.add_argument(
         '--score-thr', type=arguments.score, default=0.3, help='lowest score of a detection (default: 0.3)'
     )
@@ -56,42 +63,112 @@ def numbers(text: str) -> list[int]:
     found = [int(part) if part.strip().isdigit() else -1 for part in text.split(',')]
     if not set(found) <= set(NUMBERS):
         raise argparse.ArgumentTypeError(f'{text}: figures are {listed(NUMBERS)}')
-    return found
+    return list(dict.fromkeys(found))
 
 
 def run(args: argparse.Namespace) -> int:
-    chosen = args.only or (NUMBERS if args.checkpoint else FROM_FORMULAS)
     pairs = [(args.config, args.checkpoint), *map(tuple, args.beside)]
+    trained = any(checkpoint for _, checkpoint in pairs)
+    chosen = figures_of(args, trained)
     drafts = [draft_config(name, args.cfg_options if index == 0 else {}) for index, (name, _) in enumerate(pairs)]
     for _, checkpoint in pairs:
         if checkpoint:
             preflight.check_file(checkpoint)
-    if args.limit < 1 or args.layer < 0:
-        raise UserError(f'--limit {args.limit}, --layer {args.layer}: give at least 1')
-    if args.annotations and not args.annotations.is_file():
-        raise DataError(f'--annotations {args.annotations} does not exist')
-    if args.annotations and not args.images:
-        raise UserError('--annotations: name its images with --images')
-    images = find_images(args.images) if args.images else []
-    if args.checkpoint and not args.images and set(chosen) - {7, 10}:
+    images = check_images(args)
+    check_folder(args.out)
+    of_dataset = not images and trained and bool(set(chosen) - set(WITHOUT_IMAGES))
+    if of_dataset:
         preflight.check_data(drafts[0].cfg, 'test')
     say('loading PyTorch and MMDetection …')
     subjects = [
         subject(name, draft.finish(), checkpoint) for (name, checkpoint), draft in zip(pairs, drafts, strict=True)
     ]
-    from mmdet_dab.explain.figures.material import Material, examples_from
+    from mmdet_dab.explain.figures.material import Material, examples_of_dataset, examples_of_files
 
-    examples: Iterator[Example] = examples_from(drafts[0].cfg, images, args.annotations, subjects[0].classes)
-    material = Material(subjects, encoder_of(subjects[0]), examples, args.layer - 1, args.score_thr, args.limit)
+    examples: Iterator[Example] = iter(())
+    if images:
+        examples = examples_of_files(images, args.annotations, subjects[0].classes)
+    elif of_dataset:
+        examples = examples_of_dataset(drafts[0].cfg)
+    layer = -1 if args.layer is None else args.layer - 1
+    material = Material(subjects, encoder_of(subjects[0]), examples, layer, args.score_thr, args.limit)
+    if set(chosen) & set(OF_A_LAYER):
+        for one in material.trained:
+            material.layer_of(one.model)
     return draw(material, chosen, args.out)
+
+
+def figures_of(args: argparse.Namespace, trained: bool) -> Sequence[int]:
+    """The figures that are asked for: all that the arguments allow, where none are named.
+
+    Args:
+        args: of the command.
+        trained: there is a checkpoint, of this detector or of one beside it.
+
+    Raises:
+        UserError: one that is named cannot be drawn.
+    """
+    if args.limit < 1:
+        raise UserError(f'--limit {args.limit}: give at least 1')
+    if args.layer is not None and args.layer < 1:
+        raise UserError(f'--layer {args.layer}: decoder layers count from 1')
+    if args.annotations and not args.images:
+        raise UserError('--annotations: name its images with --images')
+    missing = {}
+    if not trained:
+        missing[11] = 'shows what a detector learned: name a checkpoint'
+    if not args.checkpoint:
+        missing[12] = 'shows errors of a detector: name a checkpoint'
+    elif args.images and not args.annotations:
+        missing[12] = 'compares with ground truth: name a COCO file with --annotations'
+    for number in args.only or ():
+        if number in missing:
+            raise UserError(f'figure {number} {missing[number]}')
+    if args.only is None and args.checkpoint:
+        for number, reason in missing.items():
+            say(f'figure {number} is left out, which {reason}')
+    return args.only or [number for number in NUMBERS if number not in missing]
+
+
+def check_images(args: argparse.Namespace) -> list[str]:
+    """The files of ``--images``, each an image.
+
+    Raises:
+        DataError: one of them is none; the annotations are no file.
+    """
+    images = find_images(args.images) if args.images else []
+    if args.annotations:
+        check_file(args.annotations, '--annotations', DataError)
+    if images:
+        from mmdet_dab.data.images import read_header
+
+        for image in images:
+            problem = read_header(Path(image)).problem
+            if problem:
+                raise DataError(f'--images {image} {problem}: leave it out, or copy it again')
+    return images
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse an output folder that cannot be one, without creating it.
+
+    Raises:
+        UserError: there is a file of this name, or on the way to it.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f'--out {folder}: {there} is a file. Name another folder.')
 
 
 def subject(name: str, cfg: Config, checkpoint: str | None) -> Subject:
     """The detector of a config, with weights if there are any."""
     from mmdet_dab.config import build
+    from mmdet_dab.explain.answers import check_queries
     from mmdet_dab.explain.figures.material import Subject
 
-    return Subject(Path(name).stem, build(cfg, checkpoint), checkpoint is not None)
+    model = build(cfg, checkpoint)
+    check_queries(model)
+    return Subject(Path(name).stem, model, checkpoint is not None)
 
 
 def encoder_of(first: Subject) -> SinePositionalEncoder:

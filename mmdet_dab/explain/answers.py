@@ -63,14 +63,21 @@ def listening(model: Any) -> contextlib.AbstractContextManager[dict[str, list[Ca
     Raises:
         UserError: the model is no DETR.
     """
-    if isinstance(model, ComposedDETR):
-        return _listen_to_ours(model)
-    if isinstance(model, DetectionTransformer):
-        return _listen_to_mmdets(model)
-    raise UserError(
-        f'{type(model).__name__} has no decoder queries: what is recorded are the queries, anchors and attentions of '
-        "DETRs; name a config of ours, or of one of mmdet's DETRs"
-    )
+    check_queries(model)
+    return _listen_to_ours(model) if isinstance(model, ComposedDETR) else _listen_to_mmdets(model)
+
+
+def check_queries(model: Any) -> None:
+    """Refuse what has no queries that could be recorded.
+
+    Raises:
+        UserError: the model is no DETR.
+    """
+    if not isinstance(model, ComposedDETR | DetectionTransformer):
+        raise UserError(
+            f'{type(model).__name__} has no decoder queries: what is recorded are the queries, anchors and attentions '
+            "of DETRs; name a config of ours, or of one of mmdet's DETRs"
+        )
 
 
 @contextlib.contextmanager

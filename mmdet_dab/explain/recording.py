@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from mmdet_dab.errors import UserError, listed
 from mmdet_dab.explain import formula as formulas
 from mmdet_dab.explain.answers import Answers, GroundTruth, Run, listening, run_of
-from mmdet_dab.explain.attentions import Dot, DotAttention, Place, PointAttention, Points, places
+from mmdet_dab.explain.attentions import Dot, DotAttention, Place, PointAttention, Points, layers_of, places
 from mmdet_dab.explain.formula import PositionalFormula
 from mmdet_dab.explain.tap import Call, tapped
 from mmdet_dab.models.matcher import in_parts_of_image
@@ -111,11 +111,16 @@ class Recording:
 
 
 def cell_at(point: tuple[float, float], shapes: Sequence[tuple[int, int]], valid_ratios: Tensor, level: int = 0) -> int:
-    """The cell that shows a point x, y in parts of the image."""
-    (height, width), (ratio_x, ratio_y) = shapes[level], valid_ratios[level].tolist()
-    column = min(int(point[0] * ratio_x * width), width - 1)
-    row = min(int(point[1] * ratio_y * height), height - 1)
-    return sum(h * w for h, w in shapes[:level]) + max(row, 0) * width + max(column, 0)
+    """The cell that shows a point x, y in parts of the image.
+
+    Raises:
+        UserError: the point is outside of the image.
+    """
+    _check_point(point)
+    # The right and lower border of the image belong to its last cells, not to padding.
+    sizes = zip(point, valid_ratios[level].tolist(), reversed(shapes[level]), strict=True)
+    column, row = (min(int(part * ratio * size), max(round(ratio * size), 1) - 1) for part, ratio, size in sizes)
+    return sum(h * w for h, w in shapes[:level]) + row * shapes[level][1] + column
 
 
 def record(
@@ -141,8 +146,8 @@ def record(
         ground_truth: ``bboxes`` x1 y1 x2 y2 in pixels of the image as it is loaded, and ``labels``.
 
     Raises:
-        UserError: a query or layer out of range; a model without decoder queries; labels that the
-            model does not have.
+        UserError: a query, layer or cell out of range; a model without decoder queries; labels that
+            the model does not have.
     """
     inputs, samples = load_batch(model, image, ground_truth)
     return record_batch(model, inputs, samples, queries, layers, cells)[0]
@@ -196,9 +201,14 @@ def record_batch(
     """
     kept = list(places(model))
     cells, wanted = list(cells), None if layers is None else sorted(set(layers))
+    for point in cells:
+        _check_point(point)
     with contextlib.ExitStack() as stack:
         stack.enter_context(evaluating(model))
         heard = stack.enter_context(listening(model))
+        known = len(layers_of(model.decoder))
+        if known:  # before the forward pass, where the decoder says
+            _check_range('layer', 'layers', wanted or (), known)
         heard_of_position = stack.enter_context(formulas.listening(model))
         calls = [
             (place, stack.enter_context(tapped(place.module, place.method)))
@@ -210,11 +220,29 @@ def record_batch(
     total = run.logits.size(0)
     wanted = list(range(total)) if wanted is None else wanted
     _check_range('layer', 'layers', wanted, total)
-    read = [(place, place.reader(place.module, heard_calls[-1])) for place, heard_calls in calls if heard_calls]
+    read = [(place, _read(place, heard_calls, len(samples))) for place, heard_calls in calls if heard_calls]
     return [
         _recording(model, run, heard_of_position, read, image, sample, queries, wanted, cells)
         for image, sample in enumerate(predicted)
     ]
+
+
+def _read(place: Place, calls: Sequence[Call], batch: int) -> Sequence[Dot | Points]:
+    """What an attention did for a batch: in its last call, or in several of fewer images each.
+
+    The encoder of an optimised detector takes a large batch in pieces.
+    """
+    last = place.reader(place.module, calls[-1])
+    return [last] if len(last.output) == batch else [place.reader(place.module, call) for call in calls]
+
+
+def _piece(read: Sequence[Dot | Points], image: int) -> tuple[Dot | Points, int]:
+    """The piece of a batch that holds an image, and its number there."""
+    for piece in read:
+        if image < len(piece.output):
+            break
+        image -= len(piece.output)
+    return piece, image
 
 
 def _is_wanted(place: Place, layers: Sequence[int] | None, cells: Sequence[Any]) -> bool:
@@ -225,7 +253,7 @@ def _recording(
     model: Any,
     run: Run,
     heard: Mapping[str, list[Call]],
-    read: Sequence[tuple[Place, Dot | Points]],
+    read: Sequence[tuple[Place, Sequence[Dot | Points]]],
     image: int,
     sample: DetDataSample,
     queries: Iterable[int] | Callable[[Answers], Iterable[int]] | None,
@@ -246,9 +274,10 @@ def _recording(
     ratios = run.valid_ratios[image]
     of_cells = torch.tensor([cell_at(point, run.shapes, ratios) for point in cells], dtype=torch.long)
     found: dict[str, dict[int, Attention]] = dict(encoder={}, self={}, cross={})
-    for place, attention in read:
+    for place, pieces in read:
+        attention, number = _piece(pieces, image)
         chosen_rows = (of_cells if place.role == 'encoder' else rows).to(attention.output.device)
-        found[place.role][place.layer] = attention.read(image, chosen_rows, ratios.to(chosen_rows.device))
+        found[place.role][place.layer] = attention.read(number, chosen_rows, ratios.to(chosen_rows.device))
     padding = None if run.padding is None else run.padding[image].cpu()
     formula = formulas.formula_of(model, heard, image, rows, found['cross'], answers.anchors, run.shapes, padding)
     return Recording(
@@ -273,6 +302,11 @@ def _recording(
         predictions=sample.pred_instances.cpu(),
         formula=formula,
     )
+
+
+def _check_point(point: tuple[float, float]) -> None:
+    if not all(0 <= value <= 1 for value in point):
+        raise UserError(f'the point ({point[0]:g}, {point[1]:g}) is outside of the image: give x and y in 0 to 1')
 
 
 def _check_range(noun: str, nouns: str, numbers: Sequence[int], total: int) -> None:

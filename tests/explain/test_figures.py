@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +21,7 @@ import mmdet_dab
 from mmdet_dab import cli
 from mmdet_dab.errors import UserError
 from mmdet_dab.explain import record_batch
+from mmdet_dab.explain.figures import FIGURES, figure_4, figure_10, figure_11
 from mmdet_dab.explain.figures.figure_11 import unstable_edges
 from mmdet_dab.explain.figures.figure_12 import judge, worst_cases
 from mmdet_dab.explain.figures.material import Example, Material, Subject
@@ -26,7 +30,7 @@ from mmdet_dab.explain.tap import tapped
 from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 from mmdet_dab.models.structures import QueryPosition
 from mmdet_dab.registry import MODELS
-from tests.helpers import assemblies, tiny
+from tests.helpers import assemblies, explorer_pages, tiny
 from tests.helpers.commands import Commands
 
 SHAPE = (48, 64)
@@ -122,12 +126,92 @@ def test_a_larger_anchor_widens_the_map_of_a_detector():
 
 
 @pytest.mark.parametrize(
-    ('name', 'word'), [('DAB-Deformable', 'DeformableCrossAttention'), ("mmdet's DABDETR", 'DABDETR')]
+    ('name', 'word'),
+    [
+        ('DAB-Deformable', 'DeformableCrossAttention'),
+        ('deformable encoder', 'feature levels'),
+        ('mmdet_detr_encoding_r50_150e', 'DetrTransformerDecoder'),
+        ("mmdet's DABDETR", 'DABDETR'),
+    ],
 )
 def test_detectors_without_such_maps_are_refused(name: str, word: str):
     model = assemblies.build(name)
     with pytest.raises(UserError, match=word):
         look(model, *tiny.batch(sizes=[(64, 96)], counts=[0])).attention(0, [0])
+
+
+@pytest.mark.parametrize('name', assemblies.ASSEMBLIES)
+def test_every_figure_of_every_assembly_is_drawn_or_refused(name: str, tmp_path: Path):
+    """With a sentence that names figures which can be drawn, and these can."""
+    image = str(explorer_pages.draw_image(tmp_path / 'image.png'))
+    truth = explorer_pages.objects('bar').instances(explorer_pages.CLASSES, tmp_path)
+    subject = Subject(name, explorer_pages.with_pipeline(assemblies.build(name)), True)
+    encoder = getattr(subject.model, 'positional_encoder', SinePositionalEncoder(32))
+    drawn, refused = set(), ''
+    for number, figure in FIGURES.items():
+        try:
+            figure.draw(Material([subject], encoder, iter([Example('image.png', image, truth)]), threshold=0.9))
+            drawn.add(number)
+        except UserError as error:
+            refused += f' {error}'
+    assert {6, 7, 11, 12} <= drawn
+    promised = re.findall(r'figures ([\d, ]+ and \d+) can', refused)
+    assert promised or 4 in drawn
+    assert {int(number) for text in promised for number in re.findall(r'\d+', text)} <= drawn
+
+
+@pytest.mark.parametrize(
+    ('name', 'word'), [('two stages', 'encoder'), ("mmdet's DABDETR", "mmdet's own"), ('DETR', 'learned')]
+)
+def test_why_there_are_no_learned_anchors(name: str, word: str):
+    with pytest.raises(UserError, match=word):
+        figure_10.draw(Material([Subject(name, assemblies.build(name), True)], SinePositionalEncoder(), iter(())))
+
+
+def test_a_formula_of_dab_detr_has_its_temperature_beside_any_detector():
+    subject = Subject('detr', assemblies.build('DETR'), False)
+    assert subject.model.positional_encoder.temperature == 10000
+    figure = figure_4.draw(Material([subject], subject.model.positional_encoder, iter(())))
+    assert [axes.get_ylabel() for axes in figure.axes if 'DAB-DETR' in axes.get_ylabel()] == [
+        'DAB-DETR\nformula, T = 20'
+    ]
+
+
+# --- What they look like
+
+
+def test_long_names_stay_in_their_place(tmp_path: Path):
+    """Rows do not run into one another, nor titles."""
+    name = 'a_name_of_a_file_that_somebody_has_described_in_full_' * 3
+    image = str(explorer_pages.draw_image(tmp_path / f'{name}.png'))
+    truth = explorer_pages.objects('bar').instances(explorer_pages.CLASSES, tmp_path)
+    subject = Subject(name, explorer_pages.with_pipeline(assemblies.build('DAB-DETR')), True)
+    examples = [Example(name, image, truth)] * 3
+    for number, figure in FIGURES.items():
+        drawn = figure.draw(Material([subject], SinePositionalEncoder(32), iter(examples)))
+        drawn.canvas.draw()
+        texts = [text for axes in drawn.axes for text in (axes.yaxis.label, axes.title) if text.get_text()]
+        boxes = [text.get_window_extent() for text in texts]
+        for index, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:index]), (number, texts[index])
+            assert drawn.bbox.contains(box.x0 + 1, box.y0 + 1), (number, texts[index])
+            assert drawn.bbox.contains(box.x1 - 1, box.y1 - 1), (number, texts[index])
+
+
+def test_a_high_image_does_not_make_a_high_figure():
+    model = explorer_pages.with_pipeline(assemblies.build('DAB-DETR'))
+    high = Example('high.png', np.zeros((2000, 100, 3), np.uint8), None)
+    figure = figure_11.draw(Material([Subject('x', model, True)], SinePositionalEncoder(32), iter([high])))
+    assert figure.get_figheight() < 5
+
+
+def test_figures_leave_the_windows_of_the_process_alone():
+    """As in a notebook, where pyplot's backend is that of the page."""
+    code = (
+        'import matplotlib; matplotlib.use("svg"); from matplotlib import pyplot; '
+        'from mmdet_dab.explain.figures import figure_7; assert pyplot.get_backend() == "svg", pyplot.get_backend()'
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 # --- Boxes and errors
@@ -210,26 +294,68 @@ def test_all_figures_of_a_detector_are_drawn(command: Commands, weights: Path):
 
 
 def test_what_cannot_be_drawn_is_said_and_the_rest_goes_on(command: Commands, weights: Path):
+    """Images without ground truth have no worst cases; asked for, these are an error."""
     Image.new('RGB', (80, 60), 'red').save('red.png')
-    arguments = ['figures', 'shapes/demo', str(weights), '--images', 'red.png', '--only']
-    assert cli.main([*arguments, '7,12']) == 1
-    printed = command.capfd.readouterr()
-    assert '--annotations' in printed.err
-    assert Path('figures/figure_7.png').exists()
-    assert not Path('figures/figure_12.png').exists()
-    assert '--annotations' in command.error(*arguments, '12')
-    box = dict(id=1, image_id=1, category_id=1, bbox=[10, 10, 20, 20], area=400, iscrowd=0)
-    images = [dict(id=1, file_name='red.png', width=80, height=60)]
-    content = dict(images=images, annotations=[box], categories=[dict(id=1, name='ring')])
-    Path('red.json').write_text(json.dumps(content))
-    command(*arguments, '12', '--annotations', 'red.json')
+    arguments = ['figures', 'shapes/demo', str(weights), '--images', 'red.png']
+    assert 'figure 12 is left out' in command(*arguments)
+    assert sorted(path.stem for path in Path('figures').glob('*.png')) == sorted(
+        f'figure_{n}' for n in (4, 6, 7, 10, 11)
+    )
+
+
+def test_figure_12_takes_the_ground_truth_of_files(command: Commands, weights: Path):
+    Image.new('RGB', (80, 60), 'red').save('red.png')
+    arguments = ['figures', 'shapes/demo', str(weights), '--images', 'red.png', '--only', '12', '--annotations']
+    write_annotations('red.json', 'ring')
+    command(*arguments, 'red.json')
     assert Path('figures/figure_12.png').exists()
-    content['categories'][0]['name'] = 'cup'
-    Path('cup.json').write_text(json.dumps(content))
-    assert "'cup'" in command.error(*arguments, '12', '--annotations', 'cup.json')
-    assert '--images' in command.error('figures', 'shapes/demo', weights, '--annotations', 'red.json')
-    assert '--layer 9' in command.error(*arguments, '4', '--layer', 9)
-    assert 'nowhere' in command.error('figures', 'shapes/demo', 'nowhere.pth')
+
+
+def write_annotations(file: str, category: str, image: str = 'red.png') -> None:
+    box = dict(id=1, image_id=1, category_id=1, bbox=[10, 10, 20, 20], area=400, iscrowd=0)
+    images = [dict(id=1, file_name=image, width=80, height=60)]
+    Path(file).write_text(json.dumps(dict(images=images, annotations=[box], categories=[dict(id=1, name=category)])))
+
+
+def test_bad_input_is_refused_before_anything_is_drawn(command: Commands, weights: Path, tmp_path: Path):
+    Image.new('RGB', (80, 60), 'red').save('red.png')
+    Path('none.png').write_text('no image')
+    Path('empty').mkdir()
+    Path('file').write_text('a file')
+    write_annotations('cup.json', 'cup')
+    write_annotations('other.json', 'ring', 'other.png')
+    shorter = torch.load(weights)
+    shorter['state_dict'] = {name.replace('decoder', 'coder'): tensor for name, tensor in shorter['state_dict'].items()}
+    torch.save(shorter, 'other.pth')
+    ours = ('figures', 'shapes/demo', weights)
+    wrong: list[tuple[tuple, str]] = [
+        ((*ours, '--images', 'red.png', '--only', '7,12'), '--annotations'),
+        ((*ours, '--images', 'red.png', '--annotations', 'cup.json'), "'cup'"),
+        ((*ours, '--images', 'red.png', '--annotations', 'other.json'), 'does not list red.png'),
+        ((*ours, '--images', 'red.png', '--annotations', 'nowhere.json'), 'nowhere.json'),
+        ((*ours, '--annotations', 'cup.json'), '--images'),
+        ((*ours, '--images', 'red.png', 'none.png'), 'none.png is not an image'),
+        ((*ours, '--images', 'empty'), 'empty: the folder holds no image'),
+        ((*ours, '--images', 'nowhere.png'), 'nowhere.png does not exist'),
+        ((*ours, '--layer', 9), '--layer 9'),
+        ((*ours, '--layer', 0), '--layer 0'),
+        ((*ours, '--limit', 0), '--limit 0'),
+        ((*ours, '--out', 'file'), '--out file'),
+        ((*ours, '--out', 'file/figures'), '--out file/figures'),
+        ((*ours[:2], 'nowhere.pth'), 'nowhere.pth'),
+        ((*ours[:2], 'other.pth'), 'other.pth'),
+        ((*ours[:2], '--only', '7,11'), 'checkpoint'),
+        ((*ours[:2], '--only', '12'), 'checkpoint'),
+        ((*ours, '--beside', 'shapes/demo', 'nowhere.pth'), 'nowhere.pth'),
+        (('figures', 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '--only', '7'), 'no decoder queries'),
+    ]
+    before = sorted(tmp_path.rglob('*'))
+    for arguments, word in wrong:
+        assert word in command.error(*arguments), arguments
+    with pytest.raises(SystemExit) as ended:
+        cli.main(['figures', 'shapes/demo', '--only', '5'])
+    assert ended.value.code == 2
+    assert sorted(tmp_path.rglob('*')) == before
 
 
 def test_without_weights_the_formulas_are_drawn_and_nothing_that_was_not_learned(command: Commands):
@@ -238,9 +364,6 @@ def test_without_weights_the_formulas_are_drawn_and_nothing_that_was_not_learned
         f'figure_{number}.{ending}' for number in (4, 7) for ending in ('png', 'svg')
     ]
     assert 'learned positions' in command.error('figures', 'mix/road/0_detr_shapes', '--only', '10')
-    assert 'checkpoint' in command.error('figures', 'shapes/demo', '--only', '11')
-    with pytest.raises(SystemExit):
-        cli.main(['figures', 'shapes/demo', '--only', '5'])
 
 
 def test_kinds_are_known_by_their_anchors():

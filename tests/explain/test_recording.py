@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from mmdet.apis import inference_detector
 from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 from mmdet_dab.errors import UserError
 from mmdet_dab.explain import DotAttention, Recording, record, record_batch
-from mmdet_dab.explain.attentions import places
+from mmdet_dab.explain.answers import GroundTruth
+from mmdet_dab.explain.attentions import layers_of, places
 from mmdet_dab.explain.recording import cell_at
+from mmdet_dab.models import pieces
 from mmdet_dab.models.deformable_attention import sample_levels
+from mmdet_dab.optimize import optimize_for_inference
 from tests.helpers import assemblies, tiny
 from tests.helpers.assemblies import ASSEMBLIES
 from tests.helpers.explorer_pages import draw_image, with_pipeline
@@ -161,6 +167,103 @@ def test_matches_are_those_of_the_models_own_loss():
         assert (recording.matched >= 0).sum() == chosen.sum()
 
 
+def costs(model: nn.Module, logits: np.ndarray, boxes: np.ndarray, truth: GroundTruth) -> np.ndarray:
+    """(N, T), what each pair of query and object costs, of the formulas of DETR and of the focal loss."""
+    head = getattr(model.bbox_head, 'head', model.bbox_head)
+    assigner = getattr(head, 'assigner', None)
+    matcher = getattr(assigner or head, 'matcher', None)  # of ours, also behind mmdet's assigners
+    terms = assigner.match_costs if matcher is None else matcher.costs
+    objects, labels = truth.boxes.double().numpy(), truth.labels.numpy()
+    chance = 1 / (1 + np.exp(-logits))
+    share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    pairs = dict(
+        focal=0.75 * chance**2 * np.log(1 - chance) - 0.25 * (1 - chance) ** 2 * np.log(chance),
+        classification=-share,
+        box=np.abs(boxes[:, None] - objects).sum(-1),
+        giou=-giou(boxes[:, None], objects[None]),
+    )
+    names = dict(FocalLossCost='focal', FocalCost='focal', ClassificationCost='classification')
+    names |= dict(BBoxL1Cost='box', BoxL1Cost='box', IoUCost='giou', GIoUCost='giou')
+    kinds = [(names[type(term).__name__], term.weight) for term in terms]
+    return sum(weight * (pairs[name] if name in ('box', 'giou') else pairs[name][:, labels]) for name, weight in kinds)
+
+
+def giou(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Of boxes cx cy w h."""
+    (low, high), (other_low, other_high) = (
+        (b[..., :2] - b[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2) for b in (ours, theirs)
+    )
+    inside = np.clip(np.minimum(high, other_high) - np.maximum(low, other_low), 0, None).prod(-1)
+    hull = (np.maximum(high, other_high) - np.minimum(low, other_low)).prod(-1)
+    union = ours[..., 2:].prod(-1) + theirs[..., 2:].prod(-1) - inside
+    return inside / union - (hull - union) / hull
+
+
+@pytest.mark.parametrize('name', ASSEMBLIES)
+def test_matches_are_the_cheapest_of_all_assignments(name: str):
+    """By costs that are computed here, and scipy."""
+    model = model_of(name)
+    with torch.no_grad():
+        logits, boxes = model(*tiny.batch(), mode='tensor')[:2]
+    for image, recording in enumerate(recorded(name)):
+        for layer, matched in enumerate(recording.matched):
+            answers = (x[layer][image].double().numpy() for x in (logits, boxes))
+            cost = costs(model, *answers, recording.ground_truth)
+            query, target = linear_sum_assignment(cost)
+            chosen = (matched >= 0).nonzero()[:, 0]
+            assert len(chosen) == len(query)
+            given = cost[chosen.numpy(), matched[chosen].numpy()].sum()
+            assert given == pytest.approx(cost[query, target].sum(), abs=1e-5)
+
+
+class FailedError(Exception):
+    """What a test raises."""
+
+
+@pytest.mark.parametrize('name', ['DAB-DETR', 'DAB-Deformable', "mmdet's DABDETR", "mmdet's DeformableDETR"])
+def test_nothing_remains_where_a_forward_pass_fails(name: str):
+    model: Any = assemblies.build(name)
+    model.neck.train()
+    before = attributes(model)
+
+    def fail(*_: object, **__: object) -> None:
+        raise FailedError
+
+    def look_and_fail(**arguments: Any) -> None:
+        with pytest.raises(FailedError):
+            record_batch(model, *tiny.batch(), cells=[(0.5, 0.5)], **arguments)
+
+    look_and_fail(queries=fail)
+    for part in (model.neck, layers_of(model.decoder)[-1], model.bbox_head):
+        # Heads are asked by ``predict``, other parts are called.
+        hook = part.register_forward_pre_hook(fail)
+        predict, part.predict = getattr(part, 'predict', None), fail
+        look_and_fail()
+        hook.remove()
+        del part.predict
+        assert getattr(part, 'predict', None) == predict
+    assert attributes(model) == before
+
+
+def test_a_layer_out_of_range_is_refused_before_the_forward_pass(monkeypatch: pytest.MonkeyPatch):
+    model: Any = model_of('DAB-DETR')
+    monkeypatch.setattr(model.backbone, 'forward', None)
+    with pytest.raises(UserError, match='layer 2: the model has 2 layers'):
+        record_batch(model, *tiny.batch(), layers=[2])
+
+
+def test_an_encoder_that_takes_a_batch_in_pieces_is_read_whole(monkeypatch: pytest.MonkeyPatch):
+    """As ``optimize_for_inference`` lets it do on a CPU."""
+    model = optimize_for_inference(assemblies.build('DAB-DETR'))
+    whole = record_batch(model, *tiny.batch(), cells=[(0.4, 0.6)])
+    monkeypatch.setattr(pieces, 'CELLS', 1)
+    apart = record_batch(model, *tiny.batch(), cells=[(0.4, 0.6)])
+    for first, second in zip(whole, apart, strict=True):
+        for layer, attention in first.encoder.items():
+            torch.testing.assert_close(second.encoder[layer].weights, attention.weights)
+            torch.testing.assert_close(second.encoder[layer].output, attention.output)
+
+
 def test_chosen_queries_and_layers_are_the_rows_of_all():
     every, _ = recorded('DAB-DETR')
     chosen, _ = record_batch(model_of('DAB-DETR'), *tiny.batch(), queries=[4, 1], layers=[1])
@@ -183,7 +286,10 @@ def test_cells_and_points():
     assert padded.cell_at(0.99, 0.99) == 2 * 6 + 3
     assert not padded.padding[padded.cell_at(0.99, 0.99)]
     assert padded.as_maps(torch.arange(24)).tolist()[1] == [6, 7, 8, 9, 10, 11]
+    assert padded.cell_at(1, 1) == padded.cell_at(0.99, 0.99)
     assert cell_at((1, 1), ((2, 3), (1, 2)), torch.ones(2, 2), level=1) == 7
+    with pytest.raises(UserError, match='outside of the image'):
+        padded.cell_at(1.2, 0.5)
 
 
 @pytest.mark.parametrize('arguments', [dict(queries=[7]), dict(queries=[-1]), dict(layers=[2])])

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mmdet_dab.errors import UserError
 from mmdet_dab.explain.figures import style
-from mmdet_dab.explain.figures.material import Material
-from mmdet_dab.models.query_generator import learned_anchors
+from mmdet_dab.explain.figures.material import Material, Subject
+from mmdet_dab.models.encoder_queries import EncoderQueryGenerator
+from mmdet_dab.models.query_generator import LearnedQueryGenerator, learned_anchors
 
 TITLE = 'Learned points, and learned boxes'
 #: More boxes than these hide one another; those that are drawn are spread over all.
@@ -27,15 +28,11 @@ def draw(material: Material) -> Figure:
     rows = [(subject, learned_anchors(subject.model)) for subject in material.subjects]
     shown = [(subject, anchors) for subject, anchors in rows if anchors is not None]
     if not shown:
-        raise UserError(
-            f'figure 10: the queries of {material.subjects[0].name} have learned positions, which are no places in '
-            'the image: there is no point and no box to draw'
-        )
+        raise UserError(f'figure 10: {_lack(material.subjects[0])}')
     figure, cells = style.panels(len(shown), 3, 2.4, 2.4)
     for axes, (subject, learned) in zip(cells, shown, strict=True):
         anchors = learned.cpu()
-        trained = '' if subject.trained else '\nbefore training'
-        style.name_row(axes[0], f'{subject.kind}\n{subject.name}{trained}')
+        style.name_row(axes[0], subject.kind, subject.name, *([] if subject.trained else ['before training']))
         _draw_centers(axes[0], anchors)
         for cell in axes[1:]:
             if anchors.size(1) == 2:
@@ -45,6 +42,22 @@ def draw(material: Material) -> Figure:
             _draw_boxes(axes[1], anchors)
             _draw_sizes(axes[2], anchors)
     return figure
+
+
+def _lack(subject: Subject) -> str:
+    """Why a detector has no learned anchors that can be drawn."""
+    parts = list(subject.model.modules())
+    if any(isinstance(part, EncoderQueryGenerator) for part in parts):
+        return (
+            f'the anchors of {subject.name} come from its encoder, for every image anew: none are learned; figure 11 '
+            'shows those of images'
+        )
+    if any(isinstance(part, LearnedQueryGenerator) for part in parts):
+        return (
+            f'the queries of {subject.name} have learned positions, which are no places in the image: there is no '
+            'point and no box to draw'
+        )
+    return f"the queries of {subject.name} are mmdet's own and cannot be drawn; figures 7, 11 and 12 can"
 
 
 def _unit_square(axes: Axes, title: str) -> None:

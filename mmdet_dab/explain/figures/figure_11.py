@@ -14,8 +14,8 @@ from mmdet_dab.explain.recording import Recording, record
 
 TITLE = 'The boxes of queries, layer by layer'
 IMAGES, QUERIES = 3, 4
-#: Of all columns, in inches.
-WIDTH = 8.0
+#: Of all columns, and of an image at most, in inches.
+WIDTH, HIGHEST = 8.0, 3.0
 #: An edge is unstable where a layer moves it away from where it ends, by more than this part of the
 #: image.
 TOLERANCE = 0.01
@@ -49,7 +49,7 @@ def draw(material: Material) -> Figure:
     ]
     columns = 1 + max(len(recording.boxes) for _, _, recording in rows)
     width = min(2.0, WIDTH / columns)
-    figure, cells = style.panels(len(rows), columns, width, width * highest(images) + 0.35)
+    figure, cells = style.panels(len(rows), columns, width, min(width * highest(images), HIGHEST) + 0.35)
     for index, (axes, (subject, example, recording)) in enumerate(zip(cells, rows, strict=True)):
         _draw_row(axes, subject, example, recording, material.threshold, first=index == 0)
     return figure
@@ -65,8 +65,10 @@ def _draw_row(
         cell.autoscale(False)
         cell.set_xticks([])
         cell.set_yticks([])
-    style.name_row(axes[0], f'{subject.name}\n{example.name}')
     queries = found_queries(recording, threshold)
+    score = float(recording.scores[-1, queries].max())
+    nothing = [] if score >= threshold else [f'best score {score:.2f}']
+    style.name_row(axes[0], subject.name, example.name, *nothing)
     if first:
         axes[0].set_title('anchors', fontsize=style.TEXT)
     anchors = recording.anchors[0, queries]

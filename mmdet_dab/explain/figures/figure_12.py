@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from mmdet_dab.explain.figures.material import Example, Material, highest
 
 TITLE = 'The images on which the detector fails most'
 WORST, COLUMNS = 6, 2
+#: Of an image, in inches.
+WIDTH = 1.95
 #: IoU from which a box of the right class has found an object.
 OVERLAP = 0.5
 
@@ -58,7 +61,7 @@ def draw(material: Material) -> Figure:
     worst = worst_cases(material.subjects[0].model, material.examples(material.limit), material.threshold)
     rows = -(-len(worst) // COLUMNS)
     ratio = highest([case.example for case in worst])
-    figure, cells = style.panels(rows, 2 * COLUMNS, 1.95, 1.95 * ratio + 0.25)
+    figure, cells = style.panels(rows, 2 * COLUMNS, WIDTH, WIDTH * ratio + 0.4)
     for cell in (cell for row in cells for cell in row):
         cell.axis('off')
     classes = material.subjects[0].classes
@@ -109,13 +112,15 @@ def _draw_pair(truth: Axes, found: Axes, judged: Judged, classes: Sequence[str])
     objects: Any = judged.example.ground_truth
     _draw_boxes(truth, objects.bboxes, objects.labels, judged.missed, classes, judged)
     _draw_boxes(found, get_box_tensor(judged.found.bboxes), judged.found.labels, judged.false, classes, judged)
-    truth.set_title(f'{judged.example.name}: {int(judged.missed.sum())} missed', fontsize=style.SMALL, parse_math=False)
-    found.set_title(plural(int(judged.false.sum()), 'false alarm'), fontsize=style.SMALL)
+    name = style.folded(judged.example.name, 0.85 * WIDTH, lines=1)
+    truth.set_title(f'{name}\nobjects: {int(judged.missed.sum()):,} missed', fontsize=style.SMALL, parse_math=False)
+    found.set_title(f'\ndetections: {plural(int(judged.false.sum()), "false alarm")}', fontsize=style.SMALL)
 
 
 def _draw_boxes(axes: Axes, boxes: Any, labels: Any, wrong: Any, classes: Sequence[str], judged: Judged) -> None:
     height, width = judged.example.pixels.shape[:2]
-    for (x1, y1, x2, y2), label, is_wrong in zip(boxes.tolist(), labels.tolist(), wrong.tolist(), strict=True):
+    drawn = zip(boxes.tolist(), labels.tolist(), wrong.tolist(), strict=True)
+    for (x1, y1, x2, y2), label, is_wrong in sorted(drawn, key=itemgetter(2)):  # errors are on top
         box, colour = (x1, y1, x2 - x1, y2 - y1), style.ORANGE if is_wrong else style.BLUE
         draw_box(axes, box, colour, '--' if is_wrong else '-')
         draw_name(axes, classes[label] if label < len(classes) else f'class {label}', box, colour, height, 6)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmdet_dab.explain.figures import style
 from mmdet_dab.explain.figures.material import Material, Subject
-from mmdet_dab.explain.figures.position import as_attention, code_logits, half_maximum
+from mmdet_dab.explain.figures.position import Look, as_attention, code_logits, half_maximum
 
 TITLE = 'The size of an anchor modulates where its query looks'
 SHAPE, REFERENCE = (64, 64), 0.2
@@ -18,12 +18,15 @@ RATIOS: tuple[tuple[float, float] | None, ...] = (None, (0.5, 0.5), (2, 1), (1, 
 
 
 def draw(material: Material) -> Figure:
-    """A row from the formula, and one for each detector with weights and a size modulation."""
+    """A row from the formula, and one for each detector with weights, a size modulation and one
+    feature level."""
     able = [subject for subject in material.trained if _modulation(subject) is not None]
-    figure, cells = style.panels(1 + len(able), len(RATIOS), 1.45, 2.0)
+    looks = [(subject, material.examples(1)[0].looked_at_by(subject.model)) for subject in able]
+    shown = [(subject, seen) for subject, seen in looks if len(seen.tokens.shapes) == 1]
+    figure, cells = style.panels(1 + len(shown), len(RATIOS), 1.45, 2.0)
     _draw_formula(cells[0], material)
-    for row, subject in zip(cells[1:], able, strict=True):
-        _draw_detector(row, subject, material)
+    for row, (subject, seen) in zip(cells[1:], shown, strict=True):
+        _draw_detector(row, subject, seen, material.layer_of(subject.model))
     return figure
 
 
@@ -39,12 +42,10 @@ def _draw_formula(row: list[Axes], material: Material) -> None:
         _annotate(axes, ratio, attention)
 
 
-def _draw_detector(row: list[Axes], subject: Subject, material: Material) -> None:
+def _draw_detector(row: list[Axes], subject: Subject, seen: Look, layer: int) -> None:
     """The best query of an image, with an anchor that is made smaller and larger."""
-    seen = material.examples(1)[0].looked_at_by(subject.model)
-    layer = material.layer_of(subject.model)
     (query,) = seen.best_queries(1)
-    style.name_row(row[0], f'{subject.name}\nlayer {layer + 1}, query {query}')
+    style.name_row(row[0], subject.name, f'layer {layer + 1}, query {query}')
     height, width = seen.recording.img_shape
     modulation = _modulation(subject)
     for axes, ratio in zip(row, RATIOS, strict=True):

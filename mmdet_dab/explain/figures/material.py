@@ -18,9 +18,11 @@ from mmengine.structures import InstanceData
 
 from mmdet_dab.data.report import printable
 from mmdet_dab.errors import DataError, UserError
+from mmdet_dab.explain.attentions import layers_of
 from mmdet_dab.explain.figures.position import Look, look
 from mmdet_dab.explain.ground_truth import read_objects
 from mmdet_dab.explain.recording import load_batch
+from mmdet_dab.models.compatibility import contract_of
 from mmdet_dab.models.positional_encoder import SinePositionalEncoder
 from mmdet_dab.models.query_generator import learned_anchors
 
@@ -51,7 +53,11 @@ class Subject:
     def kind(self) -> str:
         """Which of the three detectors of the paper it is like, by its queries."""
         anchors = learned_anchors(self.model)
-        return KINDS[0 if anchors is None else anchors.size(-1)]
+        if anchors is not None:
+            return KINDS[anchors.size(-1)]
+        # Anchors that the encoder gives are not learned.
+        position = contract_of(getattr(self.model.decoder, 'positional_query', None))
+        return KINDS[position.anchor_dims if isinstance(position.anchor_dims, int) else 0]
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ class Material:
         Raises:
             UserError: the detector has no such layer.
         """
-        total = len(model.decoder.layers)
+        total = len(layers_of(model.decoder))
         if not -total <= self.layer < total:
             raise UserError(f'--layer {self.layer + 1}: the decoder has {total} layers: give 1 to {total}')
         return self.layer % total
@@ -151,27 +157,36 @@ def code_with(encoder: SinePositionalEncoder, temperature: float) -> SinePositio
     return SinePositionalEncoder(width, temperature, scale=encoder.scale, offset=encoder.offset)
 
 
-def examples_from(
-    cfg: Config, images: Sequence[str], annotations: Path | None, classes: Sequence[str]
-) -> Iterator[Example]:
-    """The images of files, or of a dataset.
+def examples_of_files(images: Sequence[str], annotations: Path | None, classes: Sequence[str]) -> Iterator[Example]:
+    """Images of files.
 
     Args:
-        cfg: with ``test_dataloader``, whose dataset is taken where no files are named.
         images: files.
         annotations: of the files, in COCO's format; None: they have no ground truth.
         classes: of the detector, by label.
+
+    Raises:
+        DataError: the annotations cannot be read, do not list an image, or have other classes.
     """
-    if not images:
-        yield from _of_dataset(cfg)
-        return
     objects = {} if annotations is None else read_objects(annotations, list(images))
-    for file in images:
-        truth = objects[file].instances(tuple(classes), annotations) if annotations is not None else None
-        yield Example(printable(Path(file).name), file, truth)
+    return iter(
+        [
+            Example(
+                printable(Path(file).name),
+                file,
+                None if annotations is None else objects[file].instances(tuple(classes), annotations),
+            )
+            for file in images
+        ]
+    )
 
 
-def _of_dataset(cfg: Config) -> Iterator[Example]:
+def examples_of_dataset(cfg: Config) -> Iterator[Example]:
+    """Images of the test dataset of a config.
+
+    Raises:
+        DataError: it has none, or an empty one.
+    """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     found = (cfg.get('test_dataloader') or {}).get('dataset')
     if found is None:
@@ -179,6 +194,12 @@ def _of_dataset(cfg: Config) -> Iterator[Example]:
     dataset: Any = DATASETS.build(copy.deepcopy(found))
     while not hasattr(dataset, 'get_data_info'):
         dataset = dataset.dataset  # a wrapper
+    if not len(dataset):
+        raise DataError(f'config {cfg.filename}: the test dataset has no image: name some with --images')
+    return _of_dataset(dataset)
+
+
+def _of_dataset(dataset: Any) -> Iterator[Example]:
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
         objects = [entry for entry in info.get('instances', ()) if not entry.get('ignore_flag', 0)]

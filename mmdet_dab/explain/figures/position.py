@@ -125,11 +125,19 @@ class Look:
 
         Returns:
             (n, H, W) of the image, without padding; the sum over the canvas is 1.
+
+        Raises:
+            UserError: deformable attention, or several feature levels.
         """
         queries = self.queries[layer]
         if change is not None:
             queries = replace(queries, anchors=change(queries.required('anchors', self)))
         logits = position_logits(self.model, queries, layer, self.tokens)[:, list(chosen)]
+        if len(self.tokens.shapes) > 1:
+            raise UserError(
+                f'the decoder looks at {len(self.tokens.shapes)} feature levels, and maps can be drawn of one; figures '
+                '7, 11 and 12 can be drawn of it'
+            )
         if self.tokens.padding is not None:
             logits = logits.masked_fill(self.tokens.padding[0], -torch.inf)
         maps = logits.softmax(-1).mean(0).unflatten(-1, self.map_shape)
@@ -142,12 +150,13 @@ def look(model: Any, inputs: Tensor, samples: Sequence[DetDataSample]) -> Look:
     """Run a detector on one image, prepared as :func:`mmdet_dab.explain.load_batch` does.
 
     Raises:
-        UserError: the detector is no ComposedDETR, or has several feature levels.
+        UserError: its decoder is none of ours.
     """
-    if not isinstance(model, ComposedDETR):
+    decoder = getattr(model.decoder, 'stack', model.decoder)
+    if not (isinstance(model, ComposedDETR) and hasattr(decoder, 'positional_query')):
         raise UserError(
-            f'{type(model).__name__}: maps of its positional queries cannot be drawn, since its decoder has them in '
-            'its own code; they can for detectors of type ComposedDETR, as in all configs of this package'
+            f'the decoder of this {type(model).__name__} ({type(decoder).__name__}) makes its positional queries in '
+            'code of its own, so that no maps of them can be drawn; figures 7, 11 and 12 can be drawn of it'
         )
     with ExitStack() as stack:
         encoded = stack.enter_context(tapped(model.decoder.positional_query, 'forward'))
@@ -186,8 +195,8 @@ def position_logits(model: ComposedDETR, queries: Queries, layer: int, tokens: I
         query, key, parts = project(attention.query, position.learned), project(attention.key, tokens.position), 1
     else:
         raise UserError(
-            f'decoder layer {layer}: {type(attention).__name__} has no positional map, it samples points around the '
-            'anchor; choose a config with conditional attention, such as dab_detr_r50_50e'
+            f'decoder layer {layer + 1}: {type(attention).__name__} has no positional map, it samples points around '
+            'the anchor; figures 7, 11 and 12 can be drawn of it'
         )
     query, key = attention.split(query)[0], attention.split(key)[0]
     return query @ key.mT / math.sqrt(parts * query.size(-1))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use('Agg')  # no window is opened, and none is needed
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from torch import Tensor
+
+from mmdet_dab.errors import shortened
 
 #: Darker is more attention, as in the paper; one hue, so that lightness alone says how much.
 ATTENTION = 'Blues'
@@ -25,11 +24,14 @@ TEXT, SMALL = 10, 8
 
 
 def panels(rows: int, columns: int, width: float = 2.3, height: float = 2.3) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of ``rows`` by ``columns`` axes; sizes of one of them in inches."""
-    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04)
-    size = (width * columns + 0.3, height * rows + 0.1)
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, squeeze=False, layout=layout)
-    return figure, [list(row) for row in axes]
+    """A figure of ``rows`` by ``columns`` axes; sizes of one of them in inches.
+
+    It is none of pyplot's, which would choose the windows of the whole process.
+    """
+    # Labels of many lines turn out a little wider than the layout foresees: a margin on the left.
+    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04, rect=(0.015, 0, 0.985, 1))
+    figure = Figure((width * columns + 0.3, height * rows + 0.1), layout=layout)
+    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
 
 
 def draw_map(axes: Axes, attention: Tensor, ratio: float = 1.0) -> None:
@@ -54,9 +56,27 @@ def draw_anchor(axes: Axes, anchor: Sequence[float], style: str = '-') -> None:
     axes.plot([x], [y], marker='+', color=ORANGE, markersize=7, markeredgewidth=1.6)
 
 
-def name_row(axes: Axes, name: str) -> None:
-    """The name of a row, at its first axes."""
-    axes.set_ylabel(name, fontsize=SMALL, parse_math=False)
+def name_row(axes: Axes, *names: str) -> None:
+    """What a row shows, at its first axes: a line for each name, more for one that is longer than
+    the row is high."""
+    grid = axes.get_gridspec()
+    assert grid is not None
+    inches = 0.85 * axes.figure.bbox.height / axes.figure.dpi / grid.nrows
+    axes.set_ylabel('\n'.join(folded(name, inches) for name in names), fontsize=SMALL, parse_math=False)
+
+
+def folded(name: str, inches: float, lines: int = 3) -> str:
+    """A name in small letters, in lines of this length: broken between words, and cut off after the
+    last line."""
+    width = max(8, int(inches * 72 / (0.6 * SMALL)))  # a letter is 0.6 as wide as high, on average
+    folds = ['']
+    for word in re.findall(rf'[^-_. ]{{1,{width - 1}}}[-_. ]?|[-_. ]', name):
+        if len(folds[-1] + word) > width:
+            folds.append('')
+        folds[-1] += word
+    if len(folds) > lines:
+        folds[lines - 1] = shortened(''.join(folds[lines - 1 :]), width)
+    return '\n'.join(folds[:lines])
 
 
 def save(figure: Figure, folder: Path, number: int) -> list[Path]:
@@ -65,5 +85,4 @@ def save(figure: Figure, folder: Path, number: int) -> list[Path]:
     files = [folder / f'figure_{number}.{ending}' for ending in ENDINGS]
     for file in files:
         figure.savefig(file, dpi=130)
-    pyplot.close(figure)
     return files

@@ -7,12 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmdet_dab.analysis.report.tiles import Loader
 from mmdet_dab.console import say
-from mmdet_dab.data.images import read_header
-from mmdet_dab.errors import listed, plural
+from mmdet_dab.data.images import load_image, read_header
+from mmdet_dab.errors import DataError, listed, plural
 
 #: Images that are kept in memory: cases of one image follow one another.
 KEPT = 4
@@ -44,10 +44,10 @@ def folder_loader(folder: Path | None, images: Sequence[dict[str, Any]]) -> Load
     @lru_cache(maxsize=KEPT)
     def load(row: int) -> Image.Image | None:
         path = folder / images[row]['file_name']
-        if read_header(path).problem:
+        try:
+            return load_image(path)
+        except DataError:
             return None
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert('RGB')
 
     return load
 

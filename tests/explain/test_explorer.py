@@ -294,10 +294,10 @@ def test_every_control_has_a_name_and_shows_its_focus(page: Opened):
         here = page.ask("""() => {
             const one = document.activeElement;
             const shown = one.closest('fieldset label') ?? one;
-            return [one.id || one.textContent || one.tagName, getComputedStyle(shown).outlineStyle]; }""")
+            return [one.id || one.tagName, getComputedStyle(shown).outlineStyle]; }""")
         assert here[0] == 'BODY' or here[1] == 'solid', here
         seen.add(here[0])
-    assert {'CANVAS', 'theme', 'help', 'back', 'play', 'head', 'truth', 'opacity', 'own-x', 'own-modulated'} <= seen
+    assert {'CANVAS', 'theme', 'help', 'forth', 'play', 'head', 'truth', 'opacity', 'own-x', 'own-modulated'} <= seen
 
 
 def test_two_detectors_stand_side_by_side(chromium: Any, folder: Path):
@@ -324,6 +324,8 @@ def test_two_detectors_stand_side_by_side(chromium: Any, folder: Path):
     opened.page.click('canvas.image >> nth=0')
     assert opened.page.is_hidden('#own-w')  # points have no width
     assert opened.page.is_visible('#own-x')
+    sliders = opened.page.locator('#whatif').bounding_box()
+    assert sliders['y'] + sliders['height'] <= 900  # in sight below the images
     opened.page.fill('#own-x', '0.4')
     for side in (0, 1):  # DETR keeps what was recorded
         assert all(value is not None for value in opened.ask(MAP, side))
@@ -403,6 +405,16 @@ def test_nothing_is_wider_than_its_card(chromium: Any, folder: Path, width: int)
             .map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 30)}`)"""
         assert opened.ask(over) == []
         assert opened.ask('() => document.documentElement.scrollWidth <= innerWidth')
+
+
+def test_a_tall_image_and_its_sliders_are_seen_at_once(chromium: Any, folder: Path):
+    image = folder / 'tall.png'
+    assert cv2.imwrite(str(image), np.zeros((400, 100, 3), np.uint8))
+    opened = Opened(chromium, write(folder / 'tall.html', detector('DAB-DETR'), images=[image]))
+    opened.page.set_viewport_size(dict(width=1280, height=800))
+    canvas, sliders = (opened.page.locator(one).bounding_box() for one in ('canvas.image', '#sliders'))
+    assert canvas['height'] == pytest.approx(4 * canvas['width'], rel=0.02)
+    assert sliders['y'] + sliders['height'] - canvas['y'] <= 800
 
 
 def test_the_anchor_of_points_is_completed_for_boxes_beside_them(chromium: Any, folder: Path):

@@ -65,7 +65,8 @@ function updateSliders() {
   $('reset').hidden = !can;
   $('reset').disabled = !state.own;
   $('whynot').hidden = can;
-  $('whynot').textContent = can ? '' : side.model.why;
+  const whose = sides.length > 1 ? `${side.model.name}: ` : '';
+  $('whynot').textContent = can ? '' : whose + side.model.why;
   if (!can) return;
   const own = side.asked();
   for (const slider of SLIDERS) {

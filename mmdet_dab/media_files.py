@@ -84,9 +84,8 @@ def find_media(given: Sequence[str | Path], out: Path | None = None) -> list[Med
     files = list(found.values())
     if len({file.name for file in files}) == len(files):
         return files
-    whole = [os.path.abspath(file.path) for file in files]
-    common = os.path.commonpath([os.path.dirname(path) for path in whole])
-    return [MediaFile(file.path, Path(os.path.relpath(path, common))) for file, path in zip(files, whole, strict=True)]
+    names = _from_common_folder([file.path for file in files])
+    return [MediaFile(file.path, name) for file, name in zip(files, names, strict=True)]
 
 
 def find_images(given: Sequence[str | Path]) -> list[str]:
@@ -99,6 +98,19 @@ def find_images(given: Sequence[str | Path]) -> list[str]:
     if given and not files:
         raise UserError(f'{given[0]}: it is a video. Name images.')
     return files
+
+
+def told_apart(paths: Sequence[str | Path]) -> list[str]:
+    """Short names of some files: without folders, or from the folder that they have in common where
+    two would have the same name."""
+    names = [Path(path).name for path in paths]
+    return names if len(set(names)) == len(names) else [str(name) for name in _from_common_folder(paths)]
+
+
+def _from_common_folder(paths: Sequence[str | Path]) -> list[Path]:
+    whole = [os.path.abspath(path) for path in paths]
+    common = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return [Path(os.path.relpath(path, common)) for path in whole]
 
 
 def _meant(text: str, out: Path | None) -> Iterator[MediaFile]:

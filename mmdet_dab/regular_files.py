@@ -1,4 +1,7 @@
-"""Limits of files that come from anywhere: what is one, and how large. Imports nothing heavy."""
+"""Limits of files that come from anywhere: what is one, and how large; and whether one can be written.
+
+Imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -43,3 +46,36 @@ def check_file(path: str | Path, what: str, error: type[UserError] = UserError) 
     except (OSError, ValueError) as failure:  # the second: a name that no file can have
         reason = getattr(failure, 'strerror', None) or failure
         raise error(f'{name} cannot be read ({reason}): check its name and permissions') from failure
+
+
+def check_output(path: str | Path, option: str) -> None:
+    """Refuse a file that cannot be written, before hours of work that it is to hold.
+
+    Args:
+        path: of the file; what is there stays as it is.
+        option: that named it, such as ``'--out'``.
+
+    Raises:
+        UserError: there is no such folder, or a folder or a device of that name, or the system
+            lets nobody write there.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise UserError(f'{option} {path}: it is a folder. Name a file.')
+        if not path.absolute().parent.is_dir():
+            raise UserError(f'{option} {path}: there is no folder {path.parent}. Create it first.')
+        if path.exists() and not path.is_file():
+            raise UserError(f'{option} {path}: it is a pipe or a device. Name a file.')
+        is_new = not path.exists()
+        with open(path, 'ab'):
+            pass
+        if is_new:
+            path.resolve().unlink()
+    except UserError:
+        raise
+    except (OSError, ValueError) as failure:  # the second: a name that no file can have
+        reason = getattr(failure, 'strerror', None) or failure
+        raise UserError(
+            f'{option} {path}: it cannot be written ({reason}). Name another, or check the permissions.'
+        ) from failure

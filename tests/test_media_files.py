@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmdet_dab.errors import UserError
-from mmdet_dab.media_files import IMAGE_ENDINGS, VIDEO_ENDINGS, find_images, find_media
+from mmdet_dab.media_files import IMAGE_ENDINGS, VIDEO_ENDINGS, find_images, find_media, told_apart
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +90,9 @@ def test_what_names_nothing_is_refused_by_name(given: str):
     touch('empty/notes.txt', 'good/a.png')
     with pytest.raises(UserError, match=f'^{re.escape(given)}'):
         find_media(['good', given])
+
+
+def test_files_are_told_apart_by_as_little_as_it_takes():
+    assert told_apart(['one/a.png', 'two/b.png']) == ['a.png', 'b.png']
+    assert told_apart(['x/one/deep/a.png', 'x/two/a.png', 'x/b.png']) == ['one/deep/a.png', 'two/a.png', 'b.png']
+    assert told_apart(['a.png', './a.png']) == ['a.png', 'a.png']

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mmdet_dab.commands import arguments
 from mmdet_dab.config import build_detector, draft_config
 from mmdet_dab.errors import UserError
+from mmdet_dab.regular_files import check_output
 
 if TYPE_CHECKING:
     from mmdet_dab.analysis.complexity import Counts, Row
@@ -40,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.shape and min(args.shape) < 1:
         raise UserError(f'--shape {args.shape[0]} {args.shape[1]}: give a height and a width of at least 1 pixel')
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise UserError(f'--json {args.json}: there is no folder {Path(args.json).parent}: create it first')
+    if args.json:
+        check_output(args.json, '--json')
     cfg = draft_config(args.config, args.cfg_options).finish()
     from mmdet_dab.analysis import complexity
 

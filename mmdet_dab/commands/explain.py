@@ -14,7 +14,11 @@ from mmdet_dab.commands import arguments
 from mmdet_dab.config import draft_config
 from mmdet_dab.console import say
 from mmdet_dab.errors import DataError, UserError, plural
-from mmdet_dab.media_files import find_images
+from mmdet_dab.media_files import find_images, told_apart
+from mmdet_dab.regular_files import check_output
+
+#: What stands at the top of every page.
+MARK = '<title>What the queries see</title>'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     images = find_images(args.images)
     out = Path(args.out)
-    if not out.absolute().parent.is_dir():
-        raise UserError(f'--out {out}: there is no folder {out.parent}. Create it first.')
-    if out.suffix.lower() not in ('.html', '.htm'):
-        raise UserError(f'--out {out}: what is written is a page: let its name end in .html')
+    _check_out(out)
     if args.annotations and not Path(args.annotations).is_file():
         raise DataError(f'--annotations {args.annotations}: there is no such file')
     pairs = [(args.config, args.checkpoint), *([tuple(args.compare)] if args.compare else [])]
@@ -59,6 +60,7 @@ def run(args: argparse.Namespace) -> None:
     for _, checkpoint in pairs:
         preflight.check_checkpoint(checkpoint)
     from mmdet_dab.config import build
+    from mmdet_dab.engine.files import write_whole
     from mmdet_dab.explain.explorer import Detector, explore
     from mmdet_dab.explain.ground_truth import read_objects
 
@@ -72,14 +74,25 @@ def run(args: argparse.Namespace) -> None:
     page = explore(detectors, images, truth, source, args.queries, args.threshold, tell=say)
     for message in page.messages:
         say(message)
-    out.write_text(page.text, encoding='utf-8')
+    write_whole(out.resolve(), lambda part: part.write_text(page.text, encoding='utf-8'))
     print(f'{plural(len(images), "image")} → {out} ({out.stat().st_size / 1e6:.1f} MB)')
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix.lower() not in ('.html', '.htm'):
+        raise UserError(f'--out {out}: what is written is a page: let its name end in .html')
+    check_output(out, '--out')
+    if out.is_file() and out.stat().st_size:
+        with out.open('rb') as file:
+            if MARK.encode() not in file.read(4096):
+                raise UserError(f'--out {out}: this file is no page of this command. Name another, or remove it.')
 
 
 def _names(pairs: list[tuple[str, str]]) -> list[str]:
     """What the page calls the detectors: the config's name, and the checkpoint's where that is the
     same."""
-    configs = [Path(config).stem for config, _ in pairs]
+    configs = [config.removesuffix('.py') for config in told_apart([config for config, _ in pairs])]
     if len(set(configs)) == len(configs):
         return configs
-    return [f'{config} · {Path(checkpoint).name}' for config, (_, checkpoint) in zip(configs, pairs, strict=True)]
+    checkpoints = told_apart([checkpoint for _, checkpoint in pairs])
+    return [f'{config} · {checkpoint}' for config, checkpoint in zip(configs, checkpoints, strict=True)]

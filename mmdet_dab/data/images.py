@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from mmdet_dab.data.encoded import damage_in
+from mmdet_dab.errors import DataError
 from mmdet_dab.media_files import IMAGE_ENDINGS, files_below
 from mmdet_dab.regular_files import MOST_PIXELS
 
@@ -127,6 +128,21 @@ def _misses_its_end(path: Path, kind: str) -> bool:
 
 def _one_line(error: Exception, path: Path) -> str:
     return ' '.join(str(error).replace(str(path), path.name).split())
+
+
+def load_image(path: Path) -> Image.Image:
+    """What a detector is given of a file, in RGB: upright, and 16 bits as 8, which PIL shows white.
+
+    Raises:
+        DataError: it is no image, or a damaged or enormous one.
+    """
+    problem = read_header(path).problem
+    content = b'' if problem else path.read_bytes()
+    problem = problem or damage_in(content)
+    pixels = None if problem else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise DataError(f'{path} {problem or "cannot be decoded"}. Name another file, or copy it again.')
+    return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
 
 def damaged_pixels(paths: Iterable[Path]) -> dict[Path, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mmdet_dab.deploy.backends import need
 from mmdet_dab.deploy.reports import without_reports
 from mmdet_dab.errors import UserError
+from mmdet_dab.regular_files import check_output
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -73,10 +74,7 @@ def check_target(out: Path, precision: str = 'float32', threshold: float = 0.3) 
     if precision not in precisions:
         raise UserError(f'--precision {precision}: for {out.suffix} it is {" or ".join(precisions)}.')
     for file in files_of(out):
-        if file.is_dir():
-            raise UserError(f'--out {out}: {file} is a folder. Name a file.')
-    if not out.absolute().parent.is_dir():
-        raise UserError(f'--out {out}: there is no folder {out.parent}. Create it first.')
+        check_output(file, '--out')
     if not 0 <= threshold <= 1:
         raise UserError(f'--threshold {threshold}: a score is in 0 to 1.')
     modules, extra = NEEDED[out.suffix]

@@ -20,13 +20,15 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from mmdet_dab.data.images import load_image
 from mmdet_dab.errors import UserError, plural
 from mmdet_dab.explain.ground_truth import Objects
 from mmdet_dab.explain.packing import Block
 from mmdet_dab.explain.page_data import best_queries, escaped, model_data, run_data
 from mmdet_dab.explain.recording import Recording, record
+from mmdet_dab.media_files import told_apart
 from mmdet_dab.version import __version__
 
 #: Most bytes of a page.
@@ -111,8 +113,8 @@ class _Material:
         content = dict(
             models=models,
             images=[
-                _image(path, image, None if self.ground_truth is None else self.ground_truth[str(path)], side)
-                for path, image in zip(self.images, self.loaded, strict=True)
+                _image(name, image, None if self.ground_truth is None else self.ground_truth[str(path)], side)
+                for name, path, image in zip(told_apart(self.images), self.images, self.loaded, strict=True)
             ],
             runs=runs,
             threshold=self.threshold,
@@ -150,7 +152,7 @@ def explore(
     Raises:
         UserError: see :func:`~mmdet_dab.explain.recording.record`; a page that would be too large.
     """
-    loaded = [_load(image) for image in images]
+    loaded = [load_image(Path(image)) for image in images]
     least = sum(len(_jpeg(image, SIDES[-1])) for image in loaded)
     if least > budget:
         raise UserError(
@@ -162,7 +164,12 @@ def explore(
         for detector, row in zip(detectors, seen, strict=True):
             tell(f'{image} ({number} of {len(images)}): {detector.name}')
             objects = None if ground_truth is None else ground_truth[str(image)]
-            row.append(_record(detector, image, objects, source, queries, threshold))
+            try:
+                row.append(_record(detector, image, objects, source, queries, threshold))
+            except UserError as error:
+                if len(detectors) == 1:
+                    raise
+                raise type(error)(f'{detector.name}: {error}') from error
     return _fitted(_Material(detectors, seen, images, loaded, ground_truth, threshold), budget)
 
 
@@ -219,19 +226,6 @@ def _fitted(material: _Material, budget: int) -> Page:
     return Page(page, tuple(messages))
 
 
-def _load(path: str | Path) -> Image.Image:
-    """As the detector's pipeline turns it: upright.
-
-    Raises:
-        UserError: it is no image, or a damaged or enormous one.
-    """
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert('RGB')
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f'{path}: cannot be shown as an image: {error}. Name another file.') from error
-
-
 def _jpeg(image: Image.Image, side: int) -> str:
     """An address that holds the image itself, its longest side at most ``side`` pixels."""
     small = image.copy()
@@ -248,7 +242,7 @@ def _run(seen: _Seen, count: int, block: Block, masked: bool, threshold: float) 
     return data
 
 
-def _image(path: str | Path, image: Image.Image, objects: Objects | None, side: int) -> dict[str, Any]:
+def _image(name: str, image: Image.Image, objects: Objects | None, side: int) -> dict[str, Any]:
     found = None
     if objects is not None:
         size = np.array([image.width, image.height] * 2, float)
@@ -256,7 +250,7 @@ def _image(path: str | Path, image: Image.Image, objects: Objects | None, side: 
         boxes = np.concatenate(((low + high) / 2, high - low), axis=1).round(6).tolist()
         found = [dict(box=box, name=name) for box, name in zip(boxes, objects.names, strict=True)]
     return dict(
-        name=Path(path).name,
+        name=name,
         jpeg=_jpeg(image, side),
         objects=found,
     )

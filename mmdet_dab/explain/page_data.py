@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -219,12 +220,17 @@ def best_queries(scores: Tensor, matched: Tensor | None, threshold: float, most:
     return queries, [query for query in shown if query in set(queries)]
 
 
+#: Characters without a shape that turn the direction of what follows (Unicode's bidi controls).
+TURNING = re.compile('[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]')
+
+
 def escaped(text: str) -> str:
     """JSON that can stand in a script element of a page, whatever names it holds.
 
-    Bytes of a file name that are no UTF-8 become question marks.
+    Bytes of a file name that are no UTF-8 become question marks, and marks that would turn the
+    direction of the text after a name U+FFFD.
     """
-    text = text.encode('utf-8', 'replace').decode('utf-8')
+    text = TURNING.sub('\ufffd', text.encode('utf-8', 'replace').decode('utf-8'))
     for letter in '<>&\u2028\u2029':
         text = text.replace(letter, f'\\u{ord(letter):04x}')
     return text

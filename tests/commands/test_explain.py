@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,9 @@ def test_a_page_of_two_detectors_with_ground_truth(command: Commands, task: Task
     [
         (['--out', 'page.png'], 'page.png'),
         (['--out', 'nowhere/page.html'], 'nowhere'),
+        (['--out', 'folder.html'], 'folder.html: it is a folder'),
+        (['--out', 'notes.html'], 'notes.html: this file is no page of this command'),
+        (['--out', f'{"x" * 300}.html'], 'cannot be written'),
         (['--annotations', 'none.json'], 'none.json'),
         (['--annotations', '{other}'], 'does not list 1.png'),
         (['--annotations', '{zebra}'], "'zebra' is no class"),
@@ -53,6 +57,8 @@ def test_a_page_of_two_detectors_with_ground_truth(command: Commands, task: Task
 def test_bad_input_is_refused(
     command: Commands, task: Task, weights: Path, tmp_path: Path, arguments: list[str], said: str
 ):
+    (tmp_path / 'folder.html').mkdir()
+    (tmp_path / 'notes.html').write_text('<h1>My notes</h1>')
     truth = json.loads((task.data_root / 'annotations/all.json').read_text())
     truth['categories'][1]['name'] = 'zebra'
     (tmp_path / 'zebra.json').write_text(json.dumps(truth))
@@ -62,6 +68,31 @@ def test_bad_input_is_refused(
     given = [text.format(**files) for text in arguments]
     assert said in command.error('explain', task.data_root / 'images/1.png', task.config, weights, *given)
     assert not (tmp_path / 'page.html').exists()
+    assert (tmp_path / 'notes.html').read_text() == '<h1>My notes</h1>'
+
+
+def test_a_page_replaces_an_older_one_and_tells_checkpoints_apart(
+    command: Commands, task: Task, weights: Path, tmp_path: Path
+):
+    checkpoints = [tmp_path / name / 'best.pth' for name in ('one', 'two')]
+    for file in checkpoints:
+        file.parent.mkdir()
+        shutil.copy(weights, file)
+    for _ in range(2):
+        image = task.data_root / 'images/1.png'
+        command(
+            'explain',
+            image,
+            task.config,
+            checkpoints[0],
+            '--out',
+            'page.html',
+            '--compare',
+            task.config,
+            checkpoints[1],
+        )
+    names = [model['name'] for model in content(tmp_path / 'page.html')['models']]
+    assert [name.rpartition(' · ')[2] for name in names] == ['one/best.pth', 'two/best.pth']
 
 
 def test_a_file_that_is_no_image_is_refused(command: Commands, task: Task, weights: Path, tmp_path: Path):

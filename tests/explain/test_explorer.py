@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mmdet_dab.errors import DataError, UserError
-from mmdet_dab.explain import Recording, record
+from mmdet_dab.explain import Recording, page_data, record
 from mmdet_dab.explain.explorer import Detector, explore
 from tests.helpers.explorer_pages import CLASSES, Opened, browser, detector, draw_image, objects, write
 
@@ -110,6 +112,17 @@ def test_the_formula_in_the_browser_is_that_of_the_model(dab: Shown, page: Opene
     np.testing.assert_allclose(given, expected, atol=1e-6 * abs(expected).max())
 
 
+def test_projections_in_three_bytes_give_the_same_map(chromium: Any, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """As of width 256 and 6 layers."""
+    monkeypatch.setattr(page_data, 'WIDE', 0)
+    one = shown(chromium, folder, 'Conditional DETR')
+    for layer, attention in one.recording.cross.items():
+        given = one.opened.ask(WEIGHTS, dict(side=0, layer=layer, row=2, part='position', head=3))
+        np.testing.assert_allclose(given, attention.position[3, 2].softmax(-1), atol=1e-5)
+    assert one.opened.ask('() => Object.values(explorer.page.models[0].formula.matrices)[0].key.type') == 'f3'
+    assert not one.opened.said
+
+
 def test_sliders_redraw_the_map_and_the_anchor(dab: Shown, page: Opened):
     before = page.page.screenshot()
     page.page.click('label:has(#part-position)')
@@ -172,12 +185,51 @@ def test_a_cell_shows_who_looks_there(dab: Shown, page: Opened):
     cell = dab.recording.cell_at(0.6, 0.3)
     weights = dab.recording.cross[0].weights.mean(0)[:, cell]
     found = page.ask('() => explorer.sides()[0].looking()')
-    np.testing.assert_allclose([one['weight'] for one in found], weights.sort(descending=True).values, atol=2e-5)
+    np.testing.assert_allclose([one['weight'] for one in found], weights.sort(descending=True).values[:6], atol=2e-5)
     names = page.page.locator('.lookers button').all_inner_texts()
     assert names[0].startswith(f'{int(dab.recording.queries[weights.argmax()])} ')
+    assert 'the chosen cell' in page.page.inner_text('#legend')
+    assert page.page.is_visible('.keybox:has-text("cell")')
+    assert '7 of 7 queries' in page.page.inner_text('h3:has-text("Who looks")')
+    page.page.focus('.lookers button >> nth=1')
+    page.page.keyboard.press('Enter')  # the list is made anew, and a keyboard stays where it was
+    assert page.ask('() => document.activeElement.closest(".lookers") !== null')
     page.page.focus('canvas.image')
     page.page.keyboard.press('ArrowDown')
     assert page.ask('() => explorer.sides()[0].cell().row') == page.ask('() => Math.floor(0.3 * 4)') + 1
+
+
+def test_who_gives_a_cell_next_to_nothing_does_not_look_there(dab: Shown, page: Opened):
+    page.page.click('label:has(#mode-cell)')
+    cells = 'explorer.sides()[0].run.levels[0]'
+    page.ask(f"""() => {{
+        const [rows, columns] = {cells};
+        explorer.sides()[0].run.weights = new Map(explorer.sides()[0].run.queries.map((_, row) => [
+            `0|${{row}}|both|-1`, new Float64Array(rows * columns).fill(row ? 0.09 / rows / columns : 0.5)]));
+        explorer.sides()[0].at(0.5, 0.5); }}""")
+    assert page.ask('() => explorer.sides()[0].looking().map(({row}) => row)') == [0]
+    assert page.page.locator('.lookers button').count() == 1
+    page.ask('() => { explorer.sides()[0].run.weights = undefined; }')
+
+
+def test_the_chosen_query_is_in_sight_in_its_list(page: Opened):
+    page.ask("() => { document.querySelector('.queries').style.maxHeight = '40px'; }")
+    page.page.click('h1')
+    for _ in range(6):
+        page.page.keyboard.press('ArrowDown')
+    inside = """() => {
+        const [list, button] = ['.queries', '.queries [aria-pressed=true]'].map((one) =>
+            document.querySelector(one).getBoundingClientRect());
+        return button.top >= list.top - 1 && button.bottom <= list.bottom + 1; }"""
+    assert page.ask(inside)
+    page.ask("() => { document.querySelector('.queries').style.maxHeight = ''; }")
+
+
+def test_a_temperature_is_read_out_as_it_is_shown(page: Opened):
+    for place, value in ((1, '20000'), (0, '1.00'), (0.5, '141')):
+        page.page.fill('#own-cellTemperature', str(place))
+        assert page.page.inner_text('#own-cellTemperature-value') == value
+        assert page.page.get_attribute('#own-cellTemperature', 'aria-valuetext') == value
 
 
 def test_ground_truth_says_which_query_is_matched_layer_by_layer(dab: Shown, page: Opened):
@@ -204,6 +256,7 @@ def test_keys_play_and_themes(page: Opened):
         ('p', 'state.part', 'content'),
         ('g', 'state.truth', True),
         ('ArrowDown', 'sides()[0].row', 1),
+        ('ArrowUp', 'sides()[0].row', 0),
         ('m', 'state.own.modulated', False),
         ('r', 'state.own', None),
         ('c', 'state.mode', 'cell'),
@@ -217,8 +270,34 @@ def test_keys_play_and_themes(page: Opened):
     assert page.page.is_visible('#keys')
     page.page.keyboard.press('?')
     page.page.keyboard.press('ArrowLeft')
+    page.page.click('h1')
+    page.page.keyboard.press(' ')
+    assert page.ask('() => explorer.state.playing > 0')
+    page.page.keyboard.press(' ')
+    assert page.ask('() => explorer.state.playing') == 0
     page.page.click('#play')
     page.page.wait_for_function('() => explorer.state.layer === 1 && !explorer.state.playing', timeout=8000)
+
+
+def test_every_control_has_a_name_and_shows_its_focus(page: Opened):
+    page.page.check('#truth')
+    page.page.click('label:has(#mode-cell)')
+    nameless = """() => Array.from(document.querySelectorAll('button, select, input, canvas[tabindex], svg'))
+        .filter((one) => !(one.getAttribute('aria-label') || one.labels?.[0]?.textContent.trim()
+            || (one.matches('button') && one.textContent.trim())))
+        .map((one) => one.outerHTML)"""
+    assert page.ask(nameless) == []
+    page.page.click('h1')
+    seen = set()
+    for _ in range(40):
+        page.page.keyboard.press('Tab')
+        here = page.ask("""() => {
+            const one = document.activeElement;
+            const shown = one.closest('fieldset label') ?? one;
+            return [one.id || one.tagName, getComputedStyle(shown).outlineStyle]; }""")
+        assert here[0] == 'BODY' or here[1] == 'solid', here
+        seen.add(here[0])
+    assert {'CANVAS', 'theme', 'help', 'forth', 'play', 'head', 'truth', 'opacity', 'own-x', 'own-modulated'} <= seen
 
 
 def test_two_detectors_stand_side_by_side(chromium: Any, folder: Path):
@@ -232,17 +311,110 @@ def test_two_detectors_stand_side_by_side(chromium: Any, folder: Path):
         row = opened.ask('(side) => explorer.sides()[side].row', side)
         recorded = record(one.model, image, queries).cross[1].weights[:, row].mean(0)
         np.testing.assert_allclose(opened.ask(MAP, side), recorded, atol=2e-5)
+    points, positions = opened.page.locator('.caption').all_inner_texts()
+    assert 'the cross is its point' in points
+    assert 'this detector has no anchors' in positions
+    keys = opened.page.locator('.scale').all_inner_texts()
+    assert 'point' in keys[0]
+    assert 'anchor' not in keys[1]
     boxes = [opened.ask(f'() => explorer.sides()[{side}].run.queries') for side in (0, 1)]
     assert len(boxes[0]) == len(boxes[1]) == 7
     opened.page.click('canvas.image >> nth=1')
-    assert opened.page.is_visible('#whynot')  # DETR's attention does not split
+    assert opened.page.inner_text('#whynot').startswith('DETR: ')  # its attention does not split
     opened.page.click('canvas.image >> nth=0')
     assert opened.page.is_hidden('#own-w')  # points have no width
     assert opened.page.is_visible('#own-x')
+    sliders = opened.page.locator('#whatif').bounding_box()
+    assert sliders['y'] + sliders['height'] <= 900  # in sight below the images
     opened.page.fill('#own-x', '0.4')
     for side in (0, 1):  # DETR keeps what was recorded
         assert all(value is not None for value in opened.ask(MAP, side))
     assert not opened.said
+
+
+def test_detectors_of_other_numbers_of_heads_and_layers(chromium: Any, folder: Path):
+    """A head that one of them has not is shown as the mean of its own."""
+    image = draw_image(folder / 'an image.png')
+    pair = detector('DAB-DETR'), detector('DAB-DETR', num_heads=4)
+    opened = Opened(chromium, write(folder / 'heads.html', *pair, images=[image], threshold=0.0))
+    opened.page.select_option('#head', index=8)
+    opened.page.click('label:has(#mode-cell)')
+    row, queries = opened.ask('() => [explorer.sides()[1].row, explorer.sides()[1].run.queries]')
+    expected = record(pair[1].model, image, queries).cross[1].weights[:, row].mean(0)
+    np.testing.assert_allclose(opened.ask(MAP, 1), expected, atol=2e-5)
+    assert 'its head 8' in opened.page.inner_text('.caption >> nth=0')
+    assert 'the mean of its 4 heads' in opened.page.inner_text('.caption >> nth=1')
+    assert not opened.said
+
+
+def test_points_beside_maps(chromium: Any, folder: Path):
+    """Deformable attention beside DAB-DETR: sliders of the second, cells of both."""
+    image = draw_image(folder / 'an image.png')
+    pair = detector('DAB-Deformable'), detector('DAB-DETR')
+    opened = Opened(chromium, write(folder / 'points.html', *pair, images=[image], threshold=0.0))
+    assert opened.page.is_hidden('#levels')
+    assert opened.page.is_visible('#whynot')
+    opened.page.click('canvas.image >> nth=1')
+    assert opened.page.is_hidden('#whynot')
+    opened.page.click('label:has(#part-position)')
+    opened.page.fill('#own-w', '0.3')
+    row, queries = opened.ask('() => [explorer.sides()[1].row, explorer.sides()[1].run.queries]')
+    recording = record(pair[1].model, image, queries)
+    x, y, _, h = recording.anchors[1, queries[row]].tolist()
+    expected = torch.from_numpy(recording.formula.logits(1, row, (x, y, 0.3, h))).flatten(1).softmax(-1).mean(0)
+    np.testing.assert_allclose(opened.ask(MAP, 1), expected, atol=1e-6)
+    opened.page.click('label:has(#mode-cell)')
+    assert 'samples' in opened.page.inner_text('.caption >> nth=0')
+    opened.page.click('#play')
+    opened.page.wait_for_function('() => !explorer.state.playing', timeout=8000)
+    assert not opened.said
+
+
+def test_a_match_that_is_not_on_the_page_is_said(chromium: Any, folder: Path):
+    image = draw_image(folder / 'an image.png')
+    one = detector('DAB-DETR')
+    truth = {str(image): objects('bar')}
+    every = record(one.model, image, ground_truth=truth[str(image)].instances(one.classes, Path('x')))
+    others = [query for query in range(7) if not (every.matched[:, query] >= 0).any()]
+    file = write(folder / 'lacking.html', one, images=[image], ground_truth=truth, queries=others)
+    opened = Opened(chromium, file)
+    opened.page.check('#truth')
+    opened.page.click('[aria-label=Objects] button')
+    assert opened.page.inner_text('.matches').count('(not on this page)') == 2
+    assert not opened.said
+
+
+@pytest.mark.parametrize('width', [1280, 900, 390])
+def test_nothing_is_wider_than_its_card(chromium: Any, folder: Path, width: int):
+    image = draw_image(folder / 'an image.png')
+    pair = detector('DAB-DETR', ('a very long name of a class of objects',) * 3), detector('DETR')
+    truth = {str(image): objects(pair[0].classes[0], pair[0].classes[0])}
+    for number in (1, 2):
+        given = truth if number == 1 else None
+        file = write(folder / f'narrow{number}.html', *pair[:number], images=[image], ground_truth=given, threshold=0.0)
+        opened = Opened(chromium, file)
+        opened.page.set_viewport_size(dict(width=width, height=800))
+        opened.page.click('#help')
+        opened.page.click('label:has(#mode-cell)')
+        opened.page.click('canvas.image >> nth=0')
+        over = """() => Array.from(document.querySelectorAll('.side *, #controls *, #keys *, header *'))
+            .filter((one) => one.getClientRects().length && getComputedStyle(one).position !== 'absolute')
+            .filter((one) => !one.closest('svg'))
+            .filter((one) => one.getBoundingClientRect().right
+                > one.closest('.side, #controls, #keys, header').getBoundingClientRect().right + 0.5)
+            .map((one) => `${one.tagName} ${one.className} ${one.textContent.slice(0, 30)}`)"""
+        assert opened.ask(over) == []
+        assert opened.ask('() => document.documentElement.scrollWidth <= innerWidth')
+
+
+def test_a_tall_image_and_its_sliders_are_seen_at_once(chromium: Any, folder: Path):
+    image = folder / 'tall.png'
+    assert cv2.imwrite(str(image), np.zeros((400, 100, 3), np.uint8))
+    opened = Opened(chromium, write(folder / 'tall.html', detector('DAB-DETR'), images=[image]))
+    opened.page.set_viewport_size(dict(width=1280, height=800))
+    canvas, sliders = (opened.page.locator(one).bounding_box() for one in ('canvas.image', '#sliders'))
+    assert canvas['height'] == pytest.approx(4 * canvas['width'], rel=0.02)
+    assert sliders['y'] + sliders['height'] - canvas['y'] <= 800
 
 
 def test_the_anchor_of_points_is_completed_for_boxes_beside_them(chromium: Any, folder: Path):
@@ -326,6 +498,9 @@ def test_names_full_of_markup_are_text(chromium: Any, folder: Path):
     assert opened.page.locator('b', has_text='bar').count() == 0
     assert opened.page.inner_text('#images button >> nth=0') == image.name
     assert MARKUP.rstrip('\u2028') in opened.page.inner_text('.side > h2')
+    opened.page.keyboard.press('i')
+    assert opened.ask('() => explorer.state.image') == 1
+    assert opened.page.get_attribute('#images button >> nth=1', 'aria-pressed') == 'true'
     assert opened.ask('() => window.hacked') is None
     assert opened.page.is_visible('.note')  # nothing scores 0.9
     assert all(url.startswith(('file:', 'data:', 'blob:')) for url in opened.asked)
@@ -333,6 +508,48 @@ def test_names_full_of_markup_are_text(chromium: Any, folder: Path):
     # Nor would a script run that came in another way.
     opened.page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'hacked=1'}))")
     assert opened.ask('() => window.hacked') is None
+
+
+def test_names_do_not_turn_the_text_after_them(chromium: Any, folder: Path):
+    """And one with a zero byte, half a letter, or a line end is shown."""
+    image = draw_image(folder / 'a\u202eb.png')
+    names = ('\u202eright\u2067', 'zero\0byte', 'half \ud83d and \U0001f4a1' * 4)
+    one = detector('DAB-DETR', names)
+    truth = {str(image): objects(*names)}
+    opened = Opened(chromium, write(folder / 'turned.html', one, images=[image], ground_truth=truth, threshold=0.0))
+    opened.page.check('#truth')
+    text = opened.page.inner_text('body') + opened.page.inner_text('#legend')
+    assert not re.search('[\u202a-\u202e\u2066-\u2069]', text)
+    assert '\ufffdright\ufffd' in text
+    assert not opened.said
+
+
+def test_an_image_is_shown_as_the_detector_is_given_it(folder: Path):
+    """16 bits are 8 to it; PIL alone would show them white."""
+    file = folder / 'sixteen bits.png'
+    grey = np.tile(np.linspace(0, 65535, 96).astype(np.uint16), (64, 1))
+    assert cv2.imwrite(str(file), grey)
+    address = data_of(explore([detector('DAB-DETR')], [file]).text)['images'][0]['jpeg']
+    shown_pixels = cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(',')[2]), np.uint8), 1)
+    np.testing.assert_allclose(shown_pixels, cv2.imread(str(file)), atol=6)
+
+
+def test_images_of_one_name_are_told_apart(folder: Path):
+    for name in ('left', 'right'):
+        (folder / name).mkdir()
+    images = [draw_image(folder / name / 'a.png') for name in ('left', 'right')]
+    text = explore([detector('DAB-DETR')], images).text
+    assert [image['name'] for image in data_of(text)['images']] == ['left/a.png', 'right/a.png']
+
+
+def data_of(text: str) -> Any:
+    return json.loads(re.search('id="data">(.*?)</script>', text).group(1))
+
+
+def test_a_query_out_of_range_names_its_detector(folder: Path):
+    image = draw_image(folder / 'an image.png')
+    with pytest.raises(UserError, match='DAB-DETR, 2 patterns: query 15: the model has 14'):
+        explore([detector('DAB-DETR'), detector('DAB-DETR, 2 patterns')][::-1], [image], queries=[15])
 
 
 def test_a_file_name_that_is_no_text(folder: Path):
@@ -357,8 +574,6 @@ def test_what_does_not_fit_the_budget_is_left_out_and_said(folder: Path):
 
 
 def test_an_image_too_large_is_made_smaller_and_said(folder: Path):
-    import cv2
-
     image = folder / 'large.png'
     cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (900, 1500, 3), np.uint8))
     one = detector('DAB-DETR')

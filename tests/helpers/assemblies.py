@@ -78,10 +78,13 @@ ASSEMBLIES: dict[str, Callable[[], ConfigDict]] = {
 LEVELS = dict(out_indices=(0, 1, 2))
 
 
-def build(name: str) -> nn.Module:
-    """The detector in eval mode, with random weights that make its layers differ."""
+def build(name: str, **overrides: Any) -> nn.Module:
+    """The detector in eval mode, with random weights that make its layers differ.
+
+    Overrides are of DAB-DETR alone, as the other assemblies take none.
+    """
     torch.manual_seed(0)
-    config = ASSEMBLIES[name]()
+    config = ours('dab_detr_r50', **overrides) if overrides else ASSEMBLIES[name]()
     registry = MMDET_MODELS if name.startswith("mmdet's") else MODELS
     model = registry.build(config)
     model.init_weights()

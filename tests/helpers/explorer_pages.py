@@ -27,9 +27,9 @@ PIPELINE = [
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 
 
-def detector(name: str, classes: tuple[str, ...] = CLASSES) -> Detector:
+def detector(name: str, classes: tuple[str, ...] = CLASSES, **overrides: Any) -> Detector:
     """A small detector that reads files."""
-    model: Any = assemblies.build(name)
+    model: Any = assemblies.build(name, **overrides)
     return Detector(with_pipeline(model, classes), name)
 
 

@@ -7,14 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 from PIL import Image
 
 from mmdet_dab.analysis.report.tiles import Loader
 from mmdet_dab.console import say
-from mmdet_dab.data.images import read_header
-from mmdet_dab.errors import listed, plural
+from mmdet_dab.data.images import load_image, read_header
+from mmdet_dab.errors import DataError, listed, plural
 
 #: Images that are kept in memory: cases of one image follow one another.
 KEPT = 4
@@ -45,13 +43,11 @@ def folder_loader(folder: Path | None, images: Sequence[dict[str, Any]]) -> Load
     @lru_cache(maxsize=KEPT)
     def load(row: int) -> Image.Image | None:
         path = folder / images[row]['file_name']
-        if read_header(path).problem:
+        try:
+            return load_image(path)
+        except DataError as error:
+            say(f'warning: {error} The galleries do without it.')
             return None
-        pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
-        if pixels is None:
-            say(f'warning: {path} cannot be decoded. The galleries do without it.')
-            return None
-        return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
     return load
 

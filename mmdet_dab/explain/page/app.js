@@ -65,7 +65,8 @@ function updateSliders() {
   $('reset').hidden = !can;
   $('reset').disabled = !state.own;
   $('whynot').hidden = can;
-  $('whynot').textContent = can ? '' : side.model.why;
+  const whose = sides.length > 1 ? `${side.model.name}: ` : '';
+  $('whynot').textContent = can ? '' : whose + side.model.why;
   if (!can) return;
   const own = side.asked();
   for (const slider of SLIDERS) {
@@ -74,7 +75,9 @@ function updateSliders() {
     $(`own-${slider.key}-label`).hidden = !shown;
     if (!shown) continue;
     $(`own-${slider.key}`).value = slider.logarithmic ? Math.log(value / LOWEST) / Math.log(HIGHEST / LOWEST) : value;
-    $(`own-${slider.key}-value`).textContent = slider.logarithmic ? value.toPrecision(3) : value.toFixed(3);
+    const text = !slider.logarithmic ? value.toFixed(3) : value < 100 ? value.toPrecision(3) : value.toFixed(0);
+    $(`own-${slider.key}-value`).textContent = text;
+    $(`own-${slider.key}`).setAttribute('aria-valuetext', text); // its own value is a logarithm
   }
   $('own-cellTemperature-label').firstChild.textContent = apart(side) ? 'T of cells' : 'temperature';
   $('own-temperature-label').firstChild.textContent = 'T of anchors';
@@ -162,10 +165,10 @@ const KEYS = [
   ['M', 'm', 'w and h modulate or not', () => {
     const side = chosenSide();
     if (side.run.formula?.[side.layer]?.size) {
-      state.own = { ...state.own, modulated: !side.asked().modulated };
+      setOwn({ ...state.own, modulated: !side.asked().modulated });
     }
   }],
-  ['R', 'r', "the detector's own anchor", () => { state.own = null; }],
+  ['R', 'r', "the detector's own anchor", () => setOwn(null)],
   ['I', 'i', 'next image', () => { stop(); show((state.image + 1) % page.images.length); }],
   ['T', 't', 'light or dark', () => toggleTheme()],
   ['?', '?', 'this list', () => toggleHelp()],
@@ -239,9 +242,10 @@ function build() {
     state.mode = value;
     if (value === 'cell' && !state.cell) moveCell(0, 0);
   });
-  const levels = Math.max(...page.runs.flat().map((run) => run.levels.length));
-  const several = levels > 1 && page.models.some((model) => model.kind !== 'points');
-  $('levels').hidden = !several;
+  // Points are drawn on all levels at once.
+  const mapped = page.runs.filter((_, i) => ['split', 'plain'].includes(page.models[i].kind)).flat();
+  const levels = Math.max(1, ...mapped.map((run) => run.levels.length));
+  $('levels').hidden = levels === 1;
   $('level').append(...Array.from({ length: levels }, (_, v) => element('option', { value: String(v), textContent: String(v + 1) })));
   $('level').addEventListener('change', () => { state.level = Number($('level').value); update(); });
   $('truth').addEventListener('change', () => { state.truth = $('truth').checked; update(); });

@@ -111,8 +111,8 @@ function weightAt(side, layer, row, cell, own) {
   const [rows, columns] = run.levels[level];
   if (run.attention[layer].points) {
     const inside = ({ x, y }) => Math.floor(x * columns) === cell.column && Math.floor(y * rows) === cell.row;
-    return pointsOf(side, layer, row, state.head).filter(inside).reduce((sum, point) => sum + point.weight, 0);
+    return pointsOf(side, layer, row, side.head).filter(inside).reduce((sum, point) => sum + point.weight, 0);
   }
   const at = levelStart(run, level) + cell.row * columns + cell.column;
-  return weightsOf(side, layer, row, state.part, state.head, own)[at];
+  return weightsOf(side, layer, row, side.part, side.head, own)[at];
 }

@@ -1,5 +1,8 @@
 // One detector: the image with what its chosen query sees, and its figures.
 
+// A query that weighs a cell less than this part of an even spread does not look there.
+const LEAST = 0.1;
+
 class Side {
   constructor(model, index) {
     this.model = model;
@@ -38,6 +41,8 @@ class Side {
   get query() { return this.run.queries[this.row]; }
   get layer() { return Math.min(state.layer, this.model.layers - 1); }
   get own() { return this.run.formula && state.own ? this.asked() : null; }
+  // The other detector may have more heads.
+  get head() { return state.head < this.model.heads ? state.head : -1; }
   get attention() { return this.run.attention[this.layer]; }
 
   // What the sliders ask of this detector; where they say nothing, what is its own.
@@ -66,7 +71,7 @@ class Side {
   // Weights of the chosen query over the cells, or null where attention is at points.
   map() {
     if (!this.attention || this.attention.points) return null;
-    return weightsOf(this, this.layer, this.row, this.part, state.head, this.own);
+    return weightsOf(this, this.layer, this.row, this.part, this.head, this.own);
   }
 
   get part() { return this.attention?.content ? state.part : PARTS.both; }
@@ -149,7 +154,7 @@ class Side {
     if (!objects) return;
     const mine = this.object();
     const chosen = mine >= 0 ? mine : state.object;
-    this.objects.replaceChildren(...objects.map((object, number) => {
+    refill(this.objects, objects.map((object, number) => {
       const button = element('button', { textContent: `${number + 1} ${shortened(object.name, 18)}` });
       button.setAttribute('aria-pressed', number === chosen);
       button.addEventListener('click', () => this.chooseObject(number));
@@ -161,7 +166,8 @@ class Side {
     }
     const parts = Array.from({ length: this.model.layers }, (_, layer) => {
       const query = this.matchOf(chosen, layer);
-      return `layer ${layer + 1}: ${query < 0 ? 'none' : `query ${query}`}`;
+      const lacking = query < 0 || this.run.queries.includes(query) ? '' : ' (not on this page)';
+      return `layer ${layer + 1}: ${query < 0 ? 'none' : `query ${query}${lacking}`}`;
     });
     this.matches.textContent = `Object ${chosen + 1} (${objects[chosen].name}) is matched to ${parts.join(', ')}.`;
   }
@@ -177,9 +183,13 @@ class Side {
   looking() {
     const cell = this.cell();
     if (!cell || !this.attention) return [];
+    const cells = this.run.levels.reduce((sum, [rows, columns]) => sum + rows * columns, 0);
+    const least = this.attention.points ? 0 : LEAST / cells;
     return this.run.queries
       .map((_, row) => ({ row, weight: weightAt(this, this.layer, row, cell, row === this.row ? this.own : null) }))
-      .sort((one, other) => other.weight - one.weight);
+      .filter(({ weight }) => weight > least)
+      .sort((one, other) => other.weight - one.weight)
+      .slice(0, 6);
   }
 
   drawBar() {
@@ -194,6 +204,8 @@ class Side {
   draw(moment = state.moving ? 0 : null) {
     const picture = pictures[state.image];
     if (!picture) return;
+    // A tall image leaves room for the sliders below it: both are seen at once.
+    this.canvas.style.maxWidth = `${(75 * picture.width) / picture.height}vh`;
     const width = Math.max(Math.round(this.canvas.clientWidth * Math.min(devicePixelRatio || 1, 2)), 200);
     const height = Math.round((width * picture.height) / picture.width);
     if (this.canvas.width !== width || this.canvas.height !== height) {
@@ -235,7 +247,7 @@ class Side {
   }
 
   drawPoints(context, width, height) {
-    const found = pointsOf(this, this.layer, this.row, state.head);
+    const found = pointsOf(this, this.layer, this.row, this.head);
     const most = found.reduce((one, { weight }) => Math.max(one, weight), 0);
     const unit = width / 90;
     found.sort((one, other) => one.weight - other.weight);
@@ -274,7 +286,7 @@ class Side {
         return;
       }
       const at = [(cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height];
-      context.lineWidth = (thick + 1.6) * unit;
+      context.lineWidth = (thick + 1) * unit;
       context.strokeStyle = 'rgb(0 0 0 / 75%)';
       context.setLineDash(dash.map((length) => length * unit));
       context.strokeRect(...at);
@@ -298,18 +310,18 @@ class Side {
     };
     const last = this.model.layers - 1;
     for (const { query } of this.run.shown) {
-      if (query !== this.query) frame(boxOf(this.run, this.layer, query), COLOURS.other, 0.8);
+      if (query !== this.query) frame(boxOf(this.run, this.layer, query), COLOURS.other, 1);
     }
     const objects = page.images[state.image].objects;
     if (state.truth && objects) {
       const mine = this.object();
       objects.forEach((object, number) => {
         const chosen = number === (mine >= 0 ? mine : state.object);
-        frame(object.box, COLOURS.truth, chosen ? 2.4 : 1.1);
+        frame(object.box, COLOURS.truth, chosen ? 2.6 : 1.6);
         if (chosen) tag(object.box, shortened(object.name), COLOURS.truth, true);
       });
     }
-    // Where the anchor has been, then where it is and what is answered.
+    // Where the anchor has been, then where it is and what is answered. Points stay.
     for (let layer = 0; layer < this.layer; layer++) {
       context.globalAlpha = 0.75;
       frame(anchorOf(this.run, layer, this.query), COLOURS.anchor, 1.3);
@@ -327,7 +339,7 @@ class Side {
     }
     const cell = this.cell();
     if (cell && state.mode === 'cell') {
-      const looking = this.looking().slice(0, 5);
+      const looking = this.looking();
       const centre = [(cell.column + 0.5) / cell.columns, (cell.row + 0.5) / cell.rows];
       for (const { row, weight } of looking) {
         const [cx, cy] = boxOf(this.run, last, this.run.queries[row]);
@@ -354,7 +366,7 @@ class Side {
   sentence() {
     const { name, score } = this.answer(this.query, this.layer);
     const who = `query ${this.query} (${name} ${score.toFixed(2)})`;
-    const head = state.head < 0 ? `the mean of its ${this.model.heads} heads` : `its head ${state.head + 1}`;
+    const head = this.head < 0 ? `the mean of its ${this.model.heads} heads` : `its head ${this.head + 1}`;
     const by = {
       both: this.attention?.content ? ', by content and position together' : '',
       content: ', by content alone: what it looks for'
@@ -362,17 +374,24 @@ class Side {
       position: ', by position alone: where it looks',
     }[this.part];
     const start = `Layer ${this.layer + 1} of ${this.model.layers}: `;
+    const its = anchorOf(this.run, this.layer, this.query);
     const what = !this.attention
       ? `${who}; the attention of this layer cannot be recorded`
       : this.attention.points
         ? `the dots are the points that ${who} samples with ${head}; large and yellow ones count most`
         : `yellow cells are those that ${who} weighs most with ${head}${by}`;
-    const anchor = Number.isNaN(anchorOf(this.run, this.layer, this.query)[0])
+    const isPoint = Number.isNaN(its[2]);
+    const anchor = Number.isNaN(its[0])
       ? 'the solid box is what this layer answers; this detector has no anchors'
       : this.own
-        ? 'the dashed anchor is yours'
-        : 'dashed is its anchor before the layer, solid what the layer answers';
+        ? `the ${isPoint ? 'crossed point' : 'dashed anchor'} is yours`
+        : `${isPoint ? 'the cross is its point' : 'dashed is its anchor'} before the layer, solid what the layer answers`;
     let text = `${start}${what}; ${anchor}.`;
+    if (state.mode === 'cell' && this.cell()) {
+      text += this.attention
+        ? ' Vermilion is the chosen cell; lines lead to the queries that weigh it most.'
+        : ' Vermilion is the chosen cell; nothing says who looks there.';
+    }
     const objects = page.images[state.image].objects;
     if (state.truth && objects) {
       const object = this.object();
@@ -394,17 +413,30 @@ class Side {
     this.canvas.setAttribute('aria-label', seen);
     this.caption.hidden = sides.length < 2;
     this.caption.textContent = seen;
-    const keys = [['anchor', 'anchor', 'dashed'], ['query', 'answer', 'solid'], ['other', 'other queries', 'solid']];
-    if (state.truth && page.images[state.image].objects) keys.push(['truth', 'ground truth', 'solid']);
-    const boxes = keys.map(([key, text, style]) => {
-      const sample = element('i');
-      sample.style.borderColor = COLOURS[key];
-      sample.style.borderStyle = style;
+    const boxes = this.keys().map(([key, text, style]) => {
+      const sample = element('i', { className: style, textContent: style === 'cross' ? '✕' : '' });
+      sample.style.borderColor = sample.style.color = COLOURS[key];
       return element('span', { className: 'keybox' }, sample, text);
     });
     const bar = this.attention ? ['0', this.bar, this.most] : [];
     this.scale.replaceChildren(...bar, ...boxes);
     this.where.textContent = `layer ${this.layer + 1} of ${this.model.layers}`;
+  }
+
+  // What is drawn over the image: [colour, words, style].
+  keys() {
+    const anchor = anchorOf(this.run, this.layer, this.query);
+    const isPoint = Number.isNaN(anchor[2]);
+    const keys = [];
+    if (!Number.isNaN(anchor[0])) {
+      keys.push(['anchor', isPoint ? 'point' : 'anchor', isPoint ? 'cross' : 'dashed']);
+      if (this.layer && !isPoint) keys.push(['anchor', 'anchors before', 'thin']);
+    }
+    if (!this.own) keys.push(['query', 'answer', 'solid']);
+    keys.push(['other', 'other queries', 'thin']);
+    if (state.truth && page.images[state.image].objects) keys.push(['truth', 'ground truth', 'solid']);
+    if (state.mode === 'cell' && this.cell()) keys.push(['cell', 'cell', 'solid']);
+    return keys;
   }
 
   listQueries() {
@@ -423,6 +455,10 @@ class Side {
       }));
     }
     [...this.queries.children].forEach((button, row) => button.setAttribute('aria-pressed', row === this.row));
+    const { offsetTop, offsetHeight } = this.queries.children[this.row];
+    const { scrollTop, clientHeight } = this.queries; // the list scrolls, never the page
+    if (offsetTop < scrollTop) this.queries.scrollTop = offsetTop;
+    if (offsetTop + offsetHeight > scrollTop + clientHeight) this.queries.scrollTop = offsetTop + offsetHeight - clientHeight + 2;
     this.note.hidden = !run.note;
     this.note.textContent = run.note ?? '';
   }
@@ -479,21 +515,25 @@ class Side {
         dot.style.fill = LINES[i];
         parts.push(dot);
       }
-      const text = drawing('text', { x: 230, y: place - over + 4 }, shortened(model.classes[label], 15));
-      text.style.fill = LINES[i];
-      parts.push(text);
+      // Letters in colour would be too pale to read.
+      const spot = place - over;
+      const sample = drawing('line', { x1: 229, x2: 243, y1: spot, y2: spot, 'stroke-width': 2.2, 'stroke-dasharray': DASHES[i] });
+      sample.style.stroke = LINES[i];
+      parts.push(sample, drawing('text', { x: 247, y: spot + 4 }, shortened(model.classes[label], 13)));
     }
     this.chart.setAttribute('aria-label', `Scores by layer: ${best.map((label) => model.classes[label]).join(', ')}`);
     this.chart.replaceChildren(...parts);
   }
 
   listLookers() {
-    const cell = state.mode === 'cell' ? this.cell() : null;
+    const cell = state.mode === 'cell' && this.attention ? this.cell() : null;
     this.lookersTitle.hidden = this.lookers.hidden = !cell;
     if (!cell) return;
-    this.lookersTitle.textContent = `Who looks at cell ${cell.row + 1} · ${cell.column + 1} (row · column) in layer ${this.layer + 1}`;
-    const looking = this.looking().slice(0, 6);
-    this.lookers.replaceChildren(...looking.map(({ row, weight }) => {
+    const looking = this.looking();
+    const place = `cell ${cell.row + 1} · ${cell.column + 1} (row · column) in layer ${this.layer + 1}`;
+    const of = `${this.run.queries.length} of ${this.run.total} queries are on this page`;
+    this.lookersTitle.textContent = looking.length ? `Who looks at ${place} (${of})` : `No query of this page looks at ${place} (${of})`;
+    refill(this.lookers, looking.map(({ row, weight }) => {
       const query = this.run.queries[row];
       const { name } = this.answer(query);
       const bar = element('i', { className: 'bar' });

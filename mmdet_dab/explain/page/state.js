@@ -26,7 +26,16 @@ function drawing(name, attributes = {}, text = null) {
   return made;
 }
 
-const shortened = (text, most = 28) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+// New entries for a list; that of the same place keeps the focus.
+function refill(list, entries) {
+  const place = [...list.children].findIndex((entry) => entry.contains(document.activeElement));
+  list.replaceChildren(...entries);
+  const entry = entries[Math.min(place, entries.length - 1)];
+  if (entry) (entry.matches('button') ? entry : entry.querySelector('button')).focus();
+}
+
+// By characters: a half of a surrogate pair is none.
+const shortened = (text, most = 28) => (text.length > most ? `${Array.from(text).slice(0, most - 1).join('')}…` : text);
 const fixed = (value, digits = 2) => (Number.isNaN(value) ? '–' : value.toFixed(digits));
 
 function iou(one, other) {

@@ -1,4 +1,4 @@
-"""Limits of files that come from anywhere: what is one, and how large; and whether one can be written.
+"""Limits of files that come from anywhere: what is one, how large it is, whether it can be written.
 
 Imports nothing heavy.
 """

@@ -189,7 +189,7 @@ def test_long_names_stay_in_their_place(tmp_path: Path):
     examples = [Example(name, image, truth)] * 3
     for number, figure in FIGURES.items():
         drawn = figure.draw(Material([subject], SinePositionalEncoder(32), iter(examples)))
-        drawn.canvas.draw()
+        drawn.draw_without_rendering()
         texts = [text for axes in drawn.axes for text in (axes.yaxis.label, axes.title) if text.get_text()]
         boxes = [text.get_window_extent() for text in texts]
         for index, box in enumerate(boxes):

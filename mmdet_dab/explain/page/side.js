@@ -205,7 +205,7 @@ class Side {
     const picture = pictures[state.image];
     if (!picture) return;
     // A tall image leaves room for the sliders below it: both are seen at once.
-    this.canvas.style.maxWidth = `${(75 * picture.width) / picture.height}vh`;
+    this.canvas.style.maxWidth = `${(70 * picture.width) / picture.height}vh`;
     const width = Math.max(Math.round(this.canvas.clientWidth * Math.min(devicePixelRatio || 1, 2)), 200);
     const height = Math.round((width * picture.height) / picture.width);
     if (this.canvas.width !== width || this.canvas.height !== height) {

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use('Agg')  # no window is opened, and none is needed
-from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
@@ -168,8 +165,9 @@ def draw_image(path: Path, image: FedImage) -> None:
     """Draw one image, with names; its suffix says the format."""
     height, width = image.canvas.shape[:2]
     factor = max(1.0, SIDE / max(height, width)) / 100
-    figure, axes = pyplot.subplots(figsize=(width * factor, height * factor + 0.3), layout='constrained')
-    _draw(axes, image, 9)
+    # None of pyplot's, which would choose the windows of the whole process.
+    figure = Figure((width * factor, height * factor + 0.3), layout='constrained')
+    _draw(figure.subplots(), image, 9)
     _save(figure, path)
 
 
@@ -179,9 +177,8 @@ def draw_sheet(path: Path, images: Sequence[FedImage]) -> None:
     columns = min(COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
     ratio = float(np.clip(np.median([image.canvas.shape[0] / image.canvas.shape[1] for image in images]), 0.2, 5))
-    figure, cells = pyplot.subplots(
-        rows, columns, figsize=(WIDTH * columns, (WIDTH * ratio + 0.3) * rows), squeeze=False, layout='constrained'
-    )
+    figure = Figure((WIDTH * columns, (WIDTH * ratio + 0.3) * rows), layout='constrained')
+    cells = figure.subplots(rows, columns, squeeze=False)
     for cell in cells.flat:
         cell.axis('off')
     for cell, image in zip(cells.flat, images, strict=False):
@@ -189,12 +186,11 @@ def draw_sheet(path: Path, images: Sequence[FedImage]) -> None:
     _save(figure, path, 140)
 
 
-def _save(figure: Any, path: Path, dpi: int = 100) -> None:
+def _save(figure: Figure, path: Path, dpi: int = 100) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph')  # the font lacks it: a box in its place
         figure.savefig(path, dpi=dpi)
-    pyplot.close(figure)
 
 
 def _draw(axes: Axes, image: FedImage, size: float) -> None:

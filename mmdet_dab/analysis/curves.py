@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use('Agg')  # no window is opened, and none is needed
-from matplotlib import pyplot
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mmdet_dab.analysis.scalars import TrainingLog
@@ -42,9 +41,9 @@ def draw_curves(paths: Sequence[Path], logs: Sequence[TrainingLog], metric: str 
     panels = _panels(logs, metric)
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure, cells = pyplot.subplots(
-        rows, columns, figsize=(2.7 * columns, 2.3 * rows + 0.3), squeeze=False, layout='constrained'
-    )
+    # None of pyplot's, which would choose the windows of the whole process.
+    figure = Figure((2.7 * columns, 2.3 * rows + 0.3), layout='constrained')
+    cells = figure.subplots(rows, columns, squeeze=False)
     for cell, draw in zip(cells.flat, panels, strict=False):
         draw(cell)
         cell.grid(alpha=0.3)
@@ -53,7 +52,7 @@ def draw_curves(paths: Sequence[Path], logs: Sequence[TrainingLog], metric: str 
     for cell in list(cells.flat)[len(panels) :]:
         cell.axis('off')
     if len(logs) > 1:
-        lines = [pyplot.Line2D([], [], **_style(index)) for index in range(len(logs))]
+        lines = [Line2D([], [], **_style(index)) for index in range(len(logs))]
         names = [log.name for log in logs]
         legend = figure.legend(
             lines, names, loc='outside upper center', ncols=min(len(logs), 4), frameon=False, fontsize=9
@@ -63,7 +62,6 @@ def draw_curves(paths: Sequence[Path], logs: Sequence[TrainingLog], metric: str 
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
-    pyplot.close(figure)
 
 
 def _panels(logs: Sequence[TrainingLog], metric: str) -> list[Callable[[Axes], None]]:
@@ -102,7 +100,7 @@ def _draw_over_steps(
             steps, values = log.curve(key)
             axes.plot(steps, values, **_style(index), linewidth=width, marker='o' if marked else None, markersize=3)
     if len(keys) > 1:
-        lines = [pyplot.Line2D([], [], color='black', linewidth=width) for width in WIDTHS]
+        lines = [Line2D([], [], color='black', linewidth=width) for width in WIDTHS]
         axes.legend(lines, [DRIFT.get(key, key) for key in keys], fontsize=7, frameon=False)
     axes.set_title(title, fontsize=9, parse_math=False)
     axes.set_xlabel('step', fontsize=8)
@@ -125,7 +123,7 @@ def _layer_panel(log: TrainingLog, named: bool) -> Callable[[Axes], None]:
 
     def draw(axes: Axes) -> None:
         curves = log.layer_losses()
-        shades = pyplot.get_cmap('viridis_r')
+        shades = colormaps['viridis_r']
         for layer, (steps, values) in curves.items():
             shade = shades(0.1 + 0.9 * layer / max(1, max(curves)))
             axes.plot(steps, values, color=shade, linewidth=1.2, label=f'layer {layer + 1}')

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-
-matplotlib.use('Agg')  # no window is opened, and none is needed
-from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from mmdet.structures import DetDataSample
 
 from mmdet_dab.data.drawing import draw_box, draw_name
@@ -40,7 +37,9 @@ def draw_detections(
         columns: pairs in a row.
     """
     rows = math.ceil(len(images) / columns)
-    figure, axes = pyplot.subplots(rows, 2 * columns, figsize=(6.4 * columns, 3.4 * rows), squeeze=False)
+    # None of pyplot's, which would choose the windows of the whole process.
+    figure = Figure((6.4 * columns, 3.4 * rows))
+    axes = figure.subplots(rows, 2 * columns, squeeze=False)
     for cell in axes.flat:
         cell.axis('off')
     for index, (image, sample) in enumerate(zip(images, samples, strict=True)):
@@ -55,7 +54,6 @@ def draw_detections(
             right.set_title(f'prediction (score ≥ {score_threshold:g})', fontsize=12)
     figure.tight_layout(pad=0.4)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def _draw_boxes(

@@ -10,12 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import mmcv
 import numpy as np
-
-matplotlib.use('Agg')  # no window is opened, and none is needed
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -70,9 +66,9 @@ def draw_sheet(
         return
     rows = math.ceil(len(tiles) / COLUMNS)
     ratio = float(np.clip(np.median([_height_to_width(tile) for tile in tiles]), 0.2, 5))
-    figure, cells = pyplot.subplots(
-        rows, COLUMNS, figsize=(4.4 * COLUMNS, (4.4 * ratio + 0.3) * rows + 0.7), squeeze=False, layout='constrained'
-    )
+    # None of pyplot's, which would choose the windows of the whole process.
+    figure = Figure((4.4 * COLUMNS, (4.4 * ratio + 0.3) * rows + 0.7), layout='constrained')
+    cells = figure.subplots(rows, COLUMNS, squeeze=False)
     colours = [tuple(channel / 255 for channel in colour) for colour in palette(len(classes))]
     for cell in cells.flat:
         cell.axis('off')
@@ -83,7 +79,6 @@ def draw_sheet(
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph')  # the font lacks it: a name of boxes in a box
         figure.savefig(path, dpi=100)
-    pyplot.close(figure)
 
 
 def _draw_legend(

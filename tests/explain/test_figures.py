@@ -209,6 +209,7 @@ def test_figures_leave_the_windows_of_the_process_alone():
     """As in a notebook, where pyplot's backend is that of the page."""
     code = (
         'import matplotlib; matplotlib.use("svg"); from matplotlib import pyplot; '
+        'from mmdet_dab.analysis import browsing, curves, figures; from mmdet_dab.data import sample_sheet; '
         'from mmdet_dab.explain.figures import figure_7; assert pyplot.get_backend() == "svg", pyplot.get_backend()'
     )
     subprocess.run([sys.executable, '-c', code], check=True)

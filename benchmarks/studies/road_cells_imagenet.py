@@ -8,8 +8,13 @@ about = (
     'EfficientNet-Lite0 from ImageNet as in `_base_/models/dab_detr_lite0.py`.'
 )
 seeds = [0, 1, 2]
-found = stations((0.165, 0.21), num_queries=60)
+size = (0.165, 0.21)
+found = stations(size, num_queries=60)
 runs = {name: run for name, run in found.items() if name[0] in '234567'}
+# The same start for points and for boxes that stay, so that what is compared is a point and a box.
+on_grid = {'model.query_generator.initial_anchors': dict(type='GridAnchors', size=size, _delete_=True)}
+for name in ('3 + 2-D anchors', '4 + 4-D anchors'):
+    runs[f'{name[0]} with anchors on a grid'] = dict(found[name], options={**found[name]['options'], **on_grid})
 dab = found['7 + temperature 20']
 runs['7, content told its anchor'] = dict(dab, options={**dab['options'], **TOLD})
 runs['7, directed attention'] = dict(dab, options={**dab['options'], **directed(0.094)})

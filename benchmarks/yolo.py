@@ -14,6 +14,7 @@ buys, by a trial of two.
 from __future__ import annotations
 
 import argparse
+import collections
 import itertools
 import json
 import time
@@ -36,13 +37,17 @@ def write_layout(data: Path, out: Path) -> Path:
     for split in SPLITS:
         content = json.loads((data / 'annotations' / f'{split}.json').read_text())
         names = [category['name'] for category in content['categories']]
+        rows = {category['id']: row for row, category in enumerate(content['categories'])}
+        objects = collections.defaultdict(list)
+        for item in content['annotations']:
+            objects[item['image_id']].append(item)
         for folder in ('images', 'labels'):
             (out / folder / split).mkdir(parents=True, exist_ok=True)
         for image in content['images']:
             link = out / 'images' / split / Path(image['file_name']).name
             if not link.exists():
                 link.symlink_to((data / 'images' / image['file_name']).resolve())
-            lines = [label(item, image, content) for item in content['annotations'] if item['image_id'] == image['id']]
+            lines = [label(item, image, rows) for item in objects[image['id']]]
             (out / 'labels' / split / f'{link.stem}.txt').write_text('\n'.join(lines) + '\n')
     description = out / 'data.yaml'
     description.write_text(
@@ -51,13 +56,12 @@ def write_layout(data: Path, out: Path) -> Path:
     return description
 
 
-def label(item: dict, image: dict, content: dict) -> str:
+def label(item: dict, image: dict, rows: dict[int, int]) -> str:
     """A line of a label file: number of the class, cx, cy, w, h in parts of the image."""
-    numbers = [category['id'] for category in content['categories']]
     x, y, w, h = item['bbox']
     size = image['width'], image['height']
     box = (x + w / 2) / size[0], (y + h / 2) / size[1], w / size[0], h / size[1]
-    return ' '.join([str(numbers.index(item['category_id'])), *(f'{value:.6f}' for value in box)])
+    return ' '.join([str(rows[item['category_id']]), *(f'{value:.6f}' for value in box)])
 
 
 def train(description: Path, args: argparse.Namespace, epochs: int, name: str) -> tuple[list[float], Path]:

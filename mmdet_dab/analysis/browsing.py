@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import get_box_tensor
@@ -22,7 +20,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 
-from mmdet_dab.data.drawing import draw_box, draw_name
+from mmdet_dab.data.drawing import draw_box, draw_name, new_figure, save_figure
 from mmdet_dab.data.palette import COLOURS, palette
 from mmdet_dab.data.report import printable
 from mmdet_dab.errors import DataError, plural
@@ -165,10 +163,9 @@ def draw_image(path: Path, image: FedImage) -> None:
     """Draw one image, with names; its suffix says the format."""
     height, width = image.canvas.shape[:2]
     factor = max(1.0, SIDE / max(height, width)) / 100
-    # None of pyplot's, which would choose the windows of the whole process.
-    figure = Figure((width * factor, height * factor + 0.3), layout='constrained')
-    _draw(figure.subplots(), image, 9)
-    _save(figure, path)
+    figure, cells = new_figure(1, 1, (width * factor, height * factor + 0.3))
+    _draw(cells[0, 0], image, 9)
+    save_figure(figure, path)
 
 
 def draw_sheet(path: Path, images: Sequence[FedImage]) -> None:
@@ -177,20 +174,12 @@ def draw_sheet(path: Path, images: Sequence[FedImage]) -> None:
     columns = min(COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
     ratio = float(np.clip(np.median([image.canvas.shape[0] / image.canvas.shape[1] for image in images]), 0.2, 5))
-    figure = Figure((WIDTH * columns, (WIDTH * ratio + 0.3) * rows), layout='constrained')
-    cells = figure.subplots(rows, columns, squeeze=False)
+    figure, cells = new_figure(rows, columns, (WIDTH * columns, (WIDTH * ratio + 0.3) * rows))
     for cell in cells.flat:
         cell.axis('off')
     for cell, image in zip(cells.flat, images, strict=False):
         _draw(cell, image, 7)
-    _save(figure, path, 140)
-
-
-def _save(figure: Figure, path: Path, dpi: int = 100) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Glyph')  # the font lacks it: a box in its place
-        figure.savefig(path, dpi=dpi)
+    save_figure(figure, path, 140)
 
 
 def _draw(axes: Axes, image: FedImage, size: float) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from mmdet_dab.analysis.scalars import TrainingLog
+from mmdet_dab.data.drawing import new_figure
 
 #: Colours of runs that colour-blind people tell apart (Okabe and Ito, 2008), and markers for more.
 COLOURS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000')
@@ -41,9 +41,7 @@ def draw_curves(paths: Sequence[Path], logs: Sequence[TrainingLog], metric: str 
     panels = _panels(logs, metric)
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    # None of pyplot's, which would choose the windows of the whole process.
-    figure = Figure((2.7 * columns, 2.3 * rows + 0.3), layout='constrained')
-    cells = figure.subplots(rows, columns, squeeze=False)
+    figure, cells = new_figure(rows, columns, (2.7 * columns, 2.3 * rows + 0.3))
     for cell, draw in zip(cells.flat, panels, strict=False):
         draw(cell)
         cell.grid(alpha=0.3)

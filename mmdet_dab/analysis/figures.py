@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from mmdet.structures import DetDataSample
 
-from mmdet_dab.data.drawing import draw_box, draw_name
+from mmdet_dab.data.drawing import draw_box, draw_name, new_figure
 
 
 def draw_detections(
@@ -37,9 +36,7 @@ def draw_detections(
         columns: pairs in a row.
     """
     rows = math.ceil(len(images) / columns)
-    # None of pyplot's, which would choose the windows of the whole process.
-    figure = Figure((6.4 * columns, 3.4 * rows))
-    axes = figure.subplots(rows, 2 * columns, squeeze=False)
+    figure, axes = new_figure(rows, 2 * columns, (6.4 * columns, 3.4 * rows), layout=None)
     for cell in axes.flat:
         cell.axis('off')
     for index, (image, sample) in enumerate(zip(images, samples, strict=True)):

@@ -1,16 +1,52 @@
-"""Boxes and names on an image, for all figures that show some."""
+"""What figures share: their axes, their files, and boxes and names on an image."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import LayoutEngine
 from matplotlib.patches import Rectangle
 
 from mmdet_dab.errors import shortened
 
 #: Of a name, as a fraction of the image's height; it stands inside of a box that begins higher.
 NAME_HEIGHT = 0.05
+
+
+def new_figure(
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    layout: Literal['constrained'] | LayoutEngine | None = 'constrained',
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes.
+
+    It is none of pyplot's, which would choose the windows of the whole process.
+
+    Args:
+        rows, columns: of axes.
+        size: width and height, in inches.
+        layout: how matplotlib places them.
+
+    Returns:
+        the figure, and an array (rows, columns) of axes.
+    """
+    figure = Figure(size, layout=layout)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 100) -> None:
+    """Write a figure that shows names; the suffix of ``path`` says the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Glyph')  # the font lacks it: a box in its place
+        figure.savefig(path, dpi=dpi)
 
 
 def draw_box(

@@ -5,7 +5,6 @@ them.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from mmdet_dab.data.annotations import Annotations
-from mmdet_dab.data.drawing import draw_box, draw_name
+from mmdet_dab.data.drawing import draw_box, draw_name, new_figure, save_figure
 from mmdet_dab.data.images import Header, read_header
 from mmdet_dab.data.palette import COLOURS, palette
 from mmdet_dab.data.report import printable
@@ -66,19 +65,14 @@ def draw_sheet(
         return
     rows = math.ceil(len(tiles) / COLUMNS)
     ratio = float(np.clip(np.median([_height_to_width(tile) for tile in tiles]), 0.2, 5))
-    # None of pyplot's, which would choose the windows of the whole process.
-    figure = Figure((4.4 * COLUMNS, (4.4 * ratio + 0.3) * rows + 0.7), layout='constrained')
-    cells = figure.subplots(rows, COLUMNS, squeeze=False)
+    figure, cells = new_figure(rows, COLUMNS, (4.4 * COLUMNS, (4.4 * ratio + 0.3) * rows + 0.7))
     colours = [tuple(channel / 255 for channel in colour) for colour in palette(len(classes))]
     for cell in cells.flat:
         cell.axis('off')
     for cell, tile in zip(cells.flat, tiles, strict=False):
         _draw_tile(cell, tile, classes, colours, resizing)
     _draw_legend(figure, tiles, classes, colours)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Glyph')  # the font lacks it: a name of boxes in a box
-        figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def _draw_legend(

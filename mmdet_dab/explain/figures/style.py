@@ -12,6 +12,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from mmdet_dab.data.drawing import new_figure
 from mmdet_dab.errors import shortened
 
 #: Darker is more attention, as in the paper; one hue, so that lightness alone says how much.
@@ -24,14 +25,11 @@ TEXT, SMALL = 10, 8
 
 
 def panels(rows: int, columns: int, width: float = 2.3, height: float = 2.3) -> tuple[Figure, list[list[Axes]]]:
-    """A figure of ``rows`` by ``columns`` axes; sizes of one of them in inches.
-
-    It is none of pyplot's, which would choose the windows of the whole process.
-    """
+    """A figure of ``rows`` by ``columns`` axes; sizes of one of them in inches."""
     # Labels of many lines turn out a little wider than the layout foresees: a margin on the left.
     layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.04, rect=(0.015, 0, 0.985, 1))
-    figure = Figure((width * columns + 0.3, height * rows + 0.1), layout=layout)
-    return figure, [list(row) for row in figure.subplots(rows, columns, squeeze=False)]
+    figure, cells = new_figure(rows, columns, (width * columns + 0.3, height * rows + 0.1), layout)
+    return figure, [list(row) for row in cells]
 
 
 def draw_map(axes: Axes, attention: Tensor, ratio: float = 1.0) -> None:

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_dab.models.compatibility import Contract
+from mmdet_dab.models.fused_feed_forward import fused_feed_forward, fuses
 from mmdet_dab.registry import MODELS
 
 __all__ = [
@@ -105,4 +106,7 @@ class FeedForward(BaseModule):
 
     def forward(self, content: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
+        parts = (self.expand, self.activation, self.shrink)
+        if fuses(*parts, content) and not (self.training and self.dropout.p):
+            return fused_feed_forward(content, *parts)
         return self.shrink(self.dropout(self.activation(self.expand(content))))

@@ -121,9 +121,10 @@ def check_gradients(case, gradients, absolute):
 
 
 def test_gradient_norm_of_every_trained_parameter(built, trained):
-    """float32. The floor of 1e-5 matters for 3 of 361: 6e-4 beside gradients of 1e4, off by 5e-6."""
+    """float32. The floor of 3e-5 matters for 3 of 361: 6e-4 beside gradients of 1e4, off by 5e-6 on
+    an AMD and by 1.1e-5 on an Intel."""
     case, _ = built
-    check_gradients(case, trained[2], absolute=1e-5)
+    check_gradients(case, trained[2], absolute=3e-5)
 
 
 def test_gradient_norm_in_float64(built, trained):

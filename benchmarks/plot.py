@@ -1,4 +1,5 @@
-"""Draw the tables of docs/performance.md as a figure, at the end of ``benchmarks.speed --publish``.
+"""Draw the tables of a page such as docs/performance.md as a figure, at the end of
+``benchmarks.speed --publish``.
 
 What is drawn is read from the page, so that figure and tables cannot differ.
 """
@@ -14,9 +15,7 @@ matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 
 from benchmarks.growth import LOSSES
-from benchmarks.side_by_side import PAGE, ROOT
 
-IMAGE = ROOT / 'docs' / 'images' / 'performance.png'
 SPEED = {
     'predict-r50': 'prediction, R50',
     'predict-r50-dc5': 'prediction, R50-DC5',
@@ -38,15 +37,14 @@ COLOURS = {
 }
 
 
-def rows_of(name: str, page: Path | None = None) -> list[dict[str, str]]:
-    """The table between the marks of a benchmark in :data:`PAGE` or another page: a dict per row,
-    by the titles of the columns; none where it was not measured yet.
+def rows_of(name: str, page: Path) -> list[dict[str, str]]:
+    """The table between the marks of a benchmark in a page: a dict per row, by the titles of the
+    columns; none where it was not measured yet.
 
     Raises:
         SystemExit: the page has no such table.
     """
     begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
-    page = page or PAGE
     content = page.read_text()
     if begin not in content or end not in content:
         raise SystemExit(f'error: {page} has no table {name}: run the benchmark with --publish first')
@@ -58,17 +56,17 @@ def rows_of(name: str, page: Path | None = None) -> list[dict[str, str]]:
     return [dict(zip(titles, row, strict=True)) for row in rows]
 
 
-def ratios(name: str) -> dict[str, float]:
+def ratios(name: str, page: Path) -> dict[str, float]:
     """Candidate -> how many times as fast as the first, mmdet's."""
-    rows = rows_of(name)[1:]
+    rows = rows_of(name, page)[1:]
     return {next(iter(row.values())): float(row['faster than mmdet'].split()[0]) for row in rows}
 
 
-def draw_ratios(axes: Any) -> None:
+def draw_ratios(axes: Any, page: Path) -> None:
     """A group of bars for each task."""
-    names, row, middles, seen = [name for name in SPEED if rows_of(name)], 0.0, [], set()
+    names, row, middles, seen = [name for name in SPEED if rows_of(name, page)], 0.0, [], set()
     for name in names:
-        found = ratios(name)
+        found = ratios(name, page)
         middles.append(row + (len(found) - 1) / 2)
         for candidate, ratio in found.items():
             label = None if candidate in seen else candidate
@@ -85,10 +83,10 @@ def draw_ratios(axes: Any) -> None:
     axes.legend(fontsize=8, loc='upper center', bbox_to_anchor=(0.4, -0.1), ncols=3)
 
 
-def draw_growth(axes: Any) -> None:
+def draw_growth(axes: Any, page: Path) -> None:
     """Time over arithmetic, relative to the first point."""
     sweeps: dict[str, list[tuple[float, float]]] = {}
-    for row in rows_of('growth'):
+    for row in rows_of('growth', page):
         if row['what'] and row['what'] != LOSSES:  # the losses are far below their bound; the table has them
             sweeps.setdefault(row['what'], []).append((float(row['n']), float(row['of the first'])))
     for title, points in sweeps.items():
@@ -103,9 +101,12 @@ def draw_growth(axes: Any) -> None:
     axes.legend(fontsize=8, loc='lower left')
 
 
-def main() -> None:
+def draw(page: Path) -> Path:
+    """The figure of a page, ``images/NAME.png`` beside it."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 7), layout='constrained')
-    draw_ratios(left)
-    draw_growth(right)
-    figure.savefig(IMAGE, dpi=110)
-    print(f'wrote {IMAGE}')
+    draw_ratios(left, page)
+    draw_growth(right, page)
+    image = page.parent / 'images' / f'{page.stem}.png'
+    image.parent.mkdir(exist_ok=True)
+    figure.savefig(image, dpi=110)
+    return image

@@ -3,7 +3,8 @@ benchmarks.speed``.
 
 Prediction, training step and a whole test stand beside mmdet's and Hugging Face's DAB-DETR. Results
 are kept under ``work_dirs/benchmarks``, so that a run can be made in pieces, part by part.
-``--publish`` writes all of them into the page, if they are of one machine.
+``--publish`` writes all of them into the page, if they are of one machine; another machine has
+another page (``--page``).
 """
 
 from __future__ import annotations
@@ -211,15 +212,15 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def draw() -> None:
+def draw(page: Path) -> None:
     """The image of the page, from its tables."""
     from benchmarks import plot
 
-    plot.main()
+    print(f'wrote {plot.draw(page)}')
 
 
-def publish(names: Mapping[str, Any]) -> None:
-    """Write all parts that were measured into the page, and draw its image.
+def publish(names: Mapping[str, Any], page: Path) -> None:
+    """Write all parts that were measured into a page, and draw its image.
 
     Raises:
         SystemExit: parts were measured on several machines, or none was.
@@ -233,15 +234,15 @@ def publish(names: Mapping[str, Any]) -> None:
         listed = '; '.join(f'{name}: {value}' for name, value in machines.items())
         raise SystemExit(f'error: not of one machine ({listed}): measure those that differ again')
     for name, part in kept.items():
-        side_by_side.write_between_marks(side_by_side.PAGE, name, part['text'])
+        side_by_side.write_between_marks(page, name, part['text'])
     rates = [part['rate'] for part in kept.values()]
     commits = ', '.join(sorted({part['commit'] for part in kept.values()}))
     line = (
         f'{next(iter(machines.values()))}; between {min(rates):.0f} and {max(rates):.0f} GFLOPS in a float32 matrix '
         f'product, measured before every part. Commit {commits}.'
     )
-    side_by_side.write_between_marks(side_by_side.PAGE, 'machine', line)
-    draw()
+    side_by_side.write_between_marks(page, 'machine', line)
+    draw(page)
 
 
 def main() -> None:
@@ -252,6 +253,7 @@ def main() -> None:
     parser.add_argument('--against', type=Path, metavar='CHECKOUT', help='of another commit, for train-small')
     parser.add_argument('--images', type=Path, metavar='DIR', help='with annotations.json, for test-r50; else drawn')
     parser.add_argument('--number', type=int, default=128, help='images of test-r50, at most')
+    parser.add_argument('--page', type=Path, default=side_by_side.PAGE, help='to publish to: one for each machine')
     side_by_side.add_arguments(parser, rounds=None)
     args = parser.parse_args()
     known = parts(args)
@@ -272,7 +274,7 @@ def main() -> None:
             failed.append(name)
         print(f'{name}: {time.perf_counter() - start:.0f} s\n', flush=True)
     if args.publish:
-        publish(known)
+        publish(known, args.page)
     if failed:
         raise SystemExit(f'error: failed, see above: {", ".join(failed)}')
 

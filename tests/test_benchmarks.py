@@ -102,7 +102,7 @@ def measured(monkeypatch, tmp_path, **machines: str) -> None:
     """Parts that were measured, each on its machine."""
     monkeypatch.setattr(side_by_side, 'PAGE', tmp_path / 'page.md')
     monkeypatch.setattr(side_by_side, 'RESULTS', tmp_path)
-    monkeypatch.setattr(speed, 'draw', lambda: None)
+    monkeypatch.setattr(speed, 'draw', lambda page: None)
     marks = '\n'.join(f'<!-- {name}: begin -->\nold\n<!-- {name}: end -->' for name in (*machines, 'machine'))
     side_by_side.PAGE.write_text(marks)
     for number, (name, machine) in enumerate(machines.items()):
@@ -112,7 +112,7 @@ def measured(monkeypatch, tmp_path, **machines: str) -> None:
 
 def test_all_parts_are_published_with_one_machine(tmp_path, monkeypatch):
     measured(monkeypatch, tmp_path, growth='EPYC', matching='EPYC')
-    speed.publish(['growth', 'matching'])
+    speed.publish(['growth', 'matching'], side_by_side.PAGE)
     page = side_by_side.PAGE.read_text()
     assert 'old' not in page
     assert 'table of growth' in page
@@ -122,14 +122,14 @@ def test_all_parts_are_published_with_one_machine(tmp_path, monkeypatch):
 def test_parts_of_two_machines_are_not_one_run(tmp_path, monkeypatch):
     measured(monkeypatch, tmp_path, growth='EPYC', matching='Xeon')
     with pytest.raises(SystemExit, match=r'not of one machine .*matching: Xeon'):
-        speed.publish(['growth', 'matching'])
+        speed.publish(['growth', 'matching'], side_by_side.PAGE)
     assert 'table of' not in side_by_side.PAGE.read_text()
 
 
 def test_a_part_that_was_not_measured_stays(tmp_path, monkeypatch, capsys):
     measured(monkeypatch, tmp_path, growth='EPYC')
     side_by_side.PAGE.write_text(side_by_side.PAGE.read_text() + '\n<!-- matching: begin -->\nas it was')
-    speed.publish(['growth', 'matching'])
+    speed.publish(['growth', 'matching'], side_by_side.PAGE)
     assert 'as it was' in side_by_side.PAGE.read_text()
     assert 'matching' in capsys.readouterr().out
 
@@ -200,7 +200,7 @@ def test_a_part_that_fails_loses_none_of_the_others(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(speed, 'parts', lambda args: found)
     monkeypatch.setattr(side_by_side, 'machine_name', lambda: 'EPYC')
     monkeypatch.setattr(side_by_side, 'matmul_rate', lambda threads: 1.0)
-    monkeypatch.setattr('sys.argv', ['speed', '--publish'])
+    monkeypatch.setattr('sys.argv', ['speed', '--publish', '--page', str(side_by_side.PAGE)])
     with pytest.raises(SystemExit, match='failed, see above: bad'):
         speed.main()
     assert 'new table' in side_by_side.PAGE.read_text()

@@ -1,10 +1,13 @@
-"""The figure of docs/performance.md is drawn from its tables."""
+"""The figures of the pages on performance are drawn from their tables."""
 
 from __future__ import annotations
+
+import shutil
 
 import pytest
 
 from benchmarks import plot
+from tests.helpers import markdown
 
 PAGE = """
 <!-- predict-r50: begin -->
@@ -16,15 +19,20 @@ PAGE = """
 """
 
 
-def test_ratios_are_those_of_the_table(tmp_path, monkeypatch):
-    monkeypatch.setattr(plot, 'PAGE', tmp_path / 'page.md')
-    plot.PAGE.write_text(PAGE)
-    assert plot.ratios('predict-r50') == {'ours': 2.0}
+PAGES = ('performance', 'performance_amd')
+
+
+def test_ratios_are_those_of_the_table(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(PAGE)
+    assert plot.ratios('predict-r50', page) == {'ours': 2.0}
     with pytest.raises(SystemExit, match='train-r50'):
-        plot.ratios('train-r50')
+        plot.ratios('train-r50', page)
 
 
-def test_the_page_has_all_that_is_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(plot, 'IMAGE', tmp_path / 'performance.png')
-    plot.main()
-    assert plot.IMAGE.stat().st_size > 5000
+@pytest.mark.parametrize('name', PAGES)
+def test_a_page_has_all_that_is_drawn(name, tmp_path):
+    copy = shutil.copy(markdown.DOCS / f'{name}.md', tmp_path)
+    image = plot.draw(tmp_path / copy)
+    assert image == tmp_path / 'images' / f'{name}.png'
+    assert image.stat().st_size > 5000

@@ -183,15 +183,15 @@ def peak_gb(device: str) -> float:
 
 def machine_name() -> str:
     """The machine and the versions."""
-    model = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
-    if info.exists():
-        names = [line.split(':', 1)[1] for line in info.read_text().splitlines() if line.startswith('model name')]
-        model = names[0].strip() if names else model
+    about = info.read_text() if info.exists() else ''
+    names = [line.split(':', 1)[1].strip() for line in about.splitlines() if line.startswith('model name')]
+    model = names[0] if names else platform.processor() or platform.machine()
     gpu = f'; {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
-    names = ('torch', 'mmdet', 'mmengine', 'transformers')
-    versions = ', '.join(f'{name} {found}' for name in names if (found := installed(name)))
-    capability = torch.backends.cpu.get_cpu_capability()
+    packages = ('torch', 'mmdet', 'mmengine', 'transformers')
+    versions = ', '.join(f'{name} {found}' for name in packages if (found := installed(name)))
+    # AMX multiplies bfloat16 many times as fast as vectors do, and PyTorch does not name it.
+    capability = torch.backends.cpu.get_cpu_capability() + (', AMX' if ' amx_bf16' in about else '')
     return f'{model} ({capability}){gpu}; Python {platform.python_version()}, {versions}'
 
 

@@ -340,12 +340,15 @@ def by_machine(study: Study) -> dict[str, dict[str, str]]:
 
 def machines(study: Study) -> str:
     """The machine of the runs; machines with their runs where they differ and times cannot be
-    compared.
+    compared, without them where seeds of one run were trained on several.
     """
-    descriptions = [(next(iter(runs.values())), ', '.join(runs)) for runs in by_machine(study).values()]
-    if len(descriptions) == 1:
-        return descriptions[0][0]
-    return '. '.join(f'{machine}: {labels}' for machine, labels in descriptions)
+    found = [(next(iter(runs.values())), list(runs)) for runs in by_machine(study).values()]
+    if len(found) == 1:
+        return found[0][0]
+    labels = [label for _, runs in found for label in runs]
+    if len(set(labels)) < len(labels):
+        return ', or '.join(machine for machine, _ in found) + ' (some seeds here, some there: times do not compare)'
+    return '. '.join(f'{machine}: {", ".join(runs)}' for machine, runs in found)
 
 
 def publish(study: Study) -> None:

@@ -200,6 +200,8 @@ def test_machines_are_named_with_their_runs_where_they_differ(study):
     second = 'A machine, 2 threads, 120 GFLOPS in a product; Python'
     keep(study, 'two', 0, (1, 0.1), machine=second)
     assert machines(study) == f'{first}: one. {second}: two'
+    keep(study, 'two', 1, (1, 0.1), machine=first)
+    assert machines(study).startswith(f'{first}, or {second}')
 
 
 @pytest.mark.parametrize(('threads', 'label'), [(1, 'minutes of training'), (2, 'steps of training')])

@@ -42,7 +42,7 @@ def is_fused(part, x):
     return '_FeedForward' in type(part(x).grad_fn.next_functions[0][0]).__name__
 
 
-@pytest.mark.parametrize('bytes_of_a_piece', [1, 3 * HIDDEN * 8, 2**22])
+@pytest.mark.parametrize('bytes_of_a_piece', [1, 3 * HIDDEN * 8, 2**23])
 def test_equal_to_the_modules(block, bytes_of_a_piece, monkeypatch):
     monkeypatch.setattr(fused_feed_forward, 'PIECE', bytes_of_a_piece)
     weights = torch.randn(2, 7, D, dtype=torch.double)

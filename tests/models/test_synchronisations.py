@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmdet_dab.models import matcher
+from mmdet_dab.models import layers, matcher
 from mmdet_dab.registry import MODELS
 from tests.helpers import tiny
 
@@ -71,6 +71,7 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waiting]:
 
     with monkeypatch.context() as patch:
         patch.setattr(matcher, 'on_cpu', lambda tensor: False)
+        patch.setattr(layers, 'fuses', lambda *parts: False)  # on a CPU only
         for name in READING:
             patch.setattr(torch.Tensor, name, counted(name))
         with counter:

@@ -8,8 +8,8 @@ from torch import nn
 
 from mmdet_dab.models import fused_feed_forward
 from mmdet_dab.models.layers import FeedForward
-from tests.models.test_parts import D
 
+D = 16
 HIDDEN = 4 * D
 
 

@@ -28,6 +28,8 @@ def fuses(expand: nn.Module, activation: nn.Module, shrink: nn.Module, content: 
     """
     return (
         type(expand) is type(shrink) is nn.Linear
+        and expand.bias is not None
+        and shrink.bias is not None
         and type(activation) is nn.PReLU
         and activation.num_parameters == 1
         and not any(map(_is_watched, (expand, activation, shrink)))

@@ -121,6 +121,12 @@ def test_other_modules_are_called(block):
     torch.testing.assert_close(block(content()), before + 1)
 
 
+@pytest.mark.parametrize('name', ['expand', 'shrink'])
+def test_without_a_bias_the_modules_are_called(block, name):
+    block.get_submodule(name).register_parameter('bias', None)
+    torch.testing.assert_close(block(content()), by_modules(block, content()))
+
+
 def test_dropout_takes_the_modules():
     torch.manual_seed(0)
     part = FeedForward(D, HIDDEN, dropout=0.5).double()
